@@ -1,0 +1,1 @@
+//! JSON bodies by family. Field names are the Java names.

@@ -1,0 +1,1 @@
+//! Typed headers by family of request. Field names are the Java names.
