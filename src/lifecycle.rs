@@ -36,7 +36,7 @@ impl Lifecycle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let _ = self.tasks.spawn(async move {
+        self.tasks.spawn(async move {
             tracing::trace!(task = name, "task starts");
             task.await;
             tracing::trace!(task = name, "task ends");

@@ -1,0 +1,462 @@
+//! One peer: reads its frames, runs its calls, writes the answers, and calls it back.
+//!
+//! The connection is one task. Frames that one read brought are decoded, executed and answered together, with
+//! one vectored write for all their answers; a reply's body that is a slice of a mapped file goes out without
+//! being copied. Once a few MiB of answers wait for a peer nothing more of it is served, so what a peer that
+//! does not read can pile up is bounded. An idle connection holds no buffers. Mirrors the pipeline that
+//! `NettyRemotingServer` builds per channel.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::routes::{Answer, Outcome, Routes, Service};
+use crate::clock::Clock;
+use crate::wire::command::{Body, Command, FRAME_BYTES_MAX, Reply, Request, frame_length};
+
+/// Size of the first read; a peer that fills it gets a larger buffer.
+const READ_BYTES_MIN: usize = 4 * 1024;
+/// Size of a read from a busy peer.
+const READ_BYTES: usize = 128 * 1024;
+/// Bodies up to this size are copied behind their header; larger ones are written from where they are.
+const COPY_BYTES_MAX: usize = 1024;
+/// Requests of ours to one peer that may wait to be written; more are refused.
+const OUTBOX_MAX: usize = 1024;
+/// Answers to one peer that may wait to be written; past it nothing more of this peer is served.
+pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Pieces handed to one vectored write.
+const WRITE_PIECES_MAX: usize = 64;
+/// Time that a peer gets to take its last answers when the server stops.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// The other end of a connection, as handlers see it.
+pub struct Peer {
+    id: u64,
+    address: SocketAddr,
+    local: SocketAddr,
+    outbox: mpsc::Sender<Outgoing>,
+    /// Requests of ours that wait for an answer, by opaque.
+    pending: Mutex<HashMap<i32, oneshot::Sender<Command>>>,
+    next_opaque: AtomicI32,
+    last_active_ms: AtomicI64,
+    closed: AtomicBool,
+    close: Notify,
+}
+
+struct Outgoing {
+    request: Request,
+    opaque: i32,
+    oneway: bool,
+}
+
+/// Why a request of ours to a peer has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The connection has ended, or its outbox is full.
+    #[error("the peer cannot be reached")]
+    Unreachable,
+    /// No answer came in time.
+    #[error("the peer did not answer in time")]
+    TimedOut,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Peer({}, {})", self.id, self.address)
+    }
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Peer {
+    /// Returns a number that no other connection of this process has or had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the address of the other end.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the address of ours that the other end reached.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Returns when something was last read or written, in milliseconds since 1970.
+    pub fn last_active_ms(&self) -> i64 {
+        self.last_active_ms.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection; answers already made are still written.
+    pub fn close(&self) {
+        self.close.notify_one();
+    }
+
+    pub(super) fn mark_closed(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Sends a request that has no answer; says whether the connection took it.
+    pub fn oneway(&self, request: Request) -> bool {
+        let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
+        self.outbox.try_send(Outgoing { request, opaque, oneway: true }).is_ok()
+    }
+
+    /// Sends a request and waits for the answer, at most `limit`.
+    pub async fn call(&self, request: Request, limit: Duration) -> Result<Command, CallError> {
+        let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(opaque, sender);
+        let result = if self.outbox.try_send(Outgoing { request, opaque, oneway: false }).is_err() {
+            Err(CallError::Unreachable)
+        } else {
+            match tokio::time::timeout(limit, answer).await {
+                Ok(answer) => answer.map_err(|_| CallError::Unreachable),
+                Err(_) => Err(CallError::TimedOut),
+            }
+        };
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&opaque);
+        result
+    }
+
+    fn answered(&self, command: Command) {
+        let waiting = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&command.opaque);
+        match waiting {
+            Some(waiting) => drop(waiting.send(command)),
+            None => {
+                tracing::debug!(peer = %self.address, opaque = command.opaque, "an answer nobody waits for");
+            }
+        }
+    }
+}
+
+/// The task of one connection.
+pub struct Connection<S> {
+    stream: TcpStream,
+    peer: Arc<Peer>,
+    routes: Arc<Routes<S>>,
+    state: Arc<S>,
+    clock: Clock,
+    stopping: CancellationToken,
+    outbox: mpsc::Receiver<Outgoing>,
+    waiting: FuturesUnordered<Waiting>,
+    read: BytesMut,
+    read_bytes: usize,
+    write: WriteQueue,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = (i32, bool, Answer)> + Send>>;
+
+/// Makes the two sides of a connection: the peer that handlers hold and the task that serves it.
+///
+/// While `answer_bytes_max` bytes or more wait to be written nothing is read. A connection of our own has no
+/// such limit: what it writes is what we asked for, and it must go on reading the answers.
+pub fn open<S: Service>(
+    stream: TcpStream,
+    address: SocketAddr,
+    routes: Arc<Routes<S>>,
+    state: Arc<S>,
+    clock: Clock,
+    stopping: CancellationToken,
+    answer_bytes_max: usize,
+) -> io::Result<(Arc<Peer>, Connection<S>)> {
+    stream.set_nodelay(true)?;
+    let (sender, outbox) = mpsc::channel(OUTBOX_MAX);
+    let peer = Arc::new(Peer {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        address,
+        local: stream.local_addr()?,
+        outbox: sender,
+        pending: Mutex::default(),
+        next_opaque: AtomicI32::new(1),
+        last_active_ms: AtomicI64::new(clock.now_ms()),
+        closed: AtomicBool::new(false),
+        close: Notify::new(),
+    });
+    let connection = Connection {
+        stream,
+        peer: peer.clone(),
+        routes,
+        state,
+        clock,
+        stopping,
+        outbox,
+        waiting: FuturesUnordered::new(),
+        read: BytesMut::new(),
+        read_bytes: READ_BYTES_MIN,
+        write: WriteQueue::new(answer_bytes_max),
+    };
+    Ok((peer, connection))
+}
+
+/// What woke a connection.
+enum Event {
+    Readable,
+    Writable,
+    Answered(i32, bool, Answer),
+    Outgoing(Outgoing),
+    Stop,
+}
+
+impl<S: Service> Connection<S> {
+    /// Serves the peer until it goes, breaks the protocol, is closed, or the server stops.
+    pub async fn run(mut self) {
+        let end = self.serve().await;
+        if let Err(cause) = end {
+            if cause.kind() == io::ErrorKind::InvalidData {
+                tracing::warn!(peer = %self.peer.address, "closed: {cause}");
+            } else {
+                tracing::debug!(peer = %self.peer.address, "closed: {cause}");
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        loop {
+            match self.next().await? {
+                Event::Readable => {
+                    if !self.read_once().await? {
+                        return Ok(());
+                    }
+                }
+                Event::Writable => {}
+                Event::Answered(opaque, oneway, answer) => self.answer(opaque, oneway, answer),
+                Event::Outgoing(outgoing) => self.send(&outgoing),
+                Event::Stop => return self.say_goodbye().await,
+            }
+            self.serve_frames()?;
+            // A peer that never stops sending must not keep these two waiting.
+            while let Some(Some((opaque, oneway, answer))) = self.waiting.next().now_or_never() {
+                self.answer(opaque, oneway, answer);
+            }
+            while let Ok(outgoing) = self.outbox.try_recv() {
+                self.send(&outgoing);
+            }
+            if !self.write.is_empty() {
+                self.write.write_to(&self.stream)?;
+                self.touch();
+            }
+        }
+    }
+
+    async fn next(&mut self) -> io::Result<Event> {
+        let writing = !self.write.is_empty();
+        tokio::select! {
+            biased;
+            ready = self.stream.readable(), if !self.write.is_full() => ready.map(|()| Event::Readable),
+            ready = self.stream.writable(), if writing => ready.map(|()| Event::Writable),
+            Some((opaque, oneway, answer)) = self.waiting.next(), if !self.waiting.is_empty() => {
+                Ok(Event::Answered(opaque, oneway, answer))
+            }
+            Some(outgoing) = self.outbox.recv() => Ok(Event::Outgoing(outgoing)),
+            () = self.peer.close.notified() => Ok(Event::Stop),
+            () = self.stopping.cancelled() => Ok(Event::Stop),
+        }
+    }
+
+    /// Reads once; says whether the peer is still there.
+    async fn read_once(&mut self) -> io::Result<bool> {
+        if self.read.capacity() - self.read.len() < READ_BYTES_MIN {
+            self.read.reserve(self.read_bytes);
+        }
+        let room = self.read.capacity() - self.read.len();
+        let got = tokio::select! {
+            biased;
+            got = self.stream.read_buf(&mut self.read) => got?,
+            // Readiness can be stale; then other events must not wait for this peer's next byte.
+            () = std::future::ready(()) => return Ok(true),
+        };
+        if got == 0 {
+            return if self.read.is_empty() {
+                Ok(false)
+            } else {
+                Err(invalid("the peer went in the middle of a frame"))
+            };
+        }
+        if got == room {
+            self.read_bytes = READ_BYTES;
+        }
+        self.touch();
+        Ok(true)
+    }
+
+    /// Serves the whole frames that have been read, as long as their answers find room.
+    fn serve_frames(&mut self) -> io::Result<()> {
+        while !self.write.is_full() {
+            let Some(length) = frame_length(&self.read, FRAME_BYTES_MAX).map_err(invalid)? else { break };
+            if self.read.len() < length {
+                // A large frame gets room for its rest, which is no more than the limit of a frame.
+                self.read.reserve(length - self.read.len());
+                break;
+            }
+            let frame = self.read.split_to(length);
+            self.serve_frame(Command::decode(frame).map_err(invalid)?);
+        }
+        if self.read.is_empty() {
+            // Idle connections hold no buffer; a busy one gets the same memory back from the allocator.
+            self.read = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    fn serve_frame(&mut self, command: Command) {
+        if command.is_response() {
+            return self.peer.answered(command);
+        }
+        let (opaque, oneway) = (command.opaque, command.is_oneway());
+        match self.routes.serve(&self.state, command, &self.peer) {
+            Outcome::Now(answer) => self.answer(opaque, oneway, answer),
+            Outcome::Later(future) => {
+                self.waiting.push(Box::pin(async move { (opaque, oneway, future.await) }));
+            }
+            Outcome::Never => {}
+        }
+    }
+
+    fn answer(&mut self, opaque: i32, oneway: bool, answer: Answer) {
+        if oneway {
+            if let Err(refusal) = answer {
+                tracing::debug!(peer = %self.peer.address, code = refusal.code, "oneway refused: {}", refusal.remark);
+            }
+            return;
+        }
+        let reply = answer.unwrap_or_else(|refusal| Reply::with_code(refusal.code).remark(refusal.remark));
+        self.write.reply(opaque, reply);
+    }
+
+    fn send(&mut self, outgoing: &Outgoing) {
+        outgoing.request.encode(outgoing.opaque, outgoing.oneway, &mut self.write.tail);
+    }
+
+    fn touch(&self) {
+        self.peer.last_active_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+    }
+
+    /// Answers what still waits, as far as it becomes ready soon, and closes.
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        let last = async {
+            while let Some((opaque, oneway, answer)) = self.waiting.next().await {
+                if !oneway {
+                    let reply = answer
+                        .unwrap_or_else(|refusal| Reply::with_code(refusal.code).remark(refusal.remark));
+                    self.write.reply(opaque, reply);
+                }
+            }
+            while !self.write.is_empty() {
+                self.stream.writable().await?;
+                self.write.write_to(&self.stream)?;
+            }
+            self.stream.shutdown().await
+        };
+        tokio::time::timeout(GOODBYE, last).await.unwrap_or(Ok(()))
+    }
+}
+
+fn invalid(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, cause)
+}
+
+/// Answers that wait to be written: finished pieces, then the bytes being encoded.
+struct WriteQueue {
+    pieces: VecDeque<Bytes>,
+    pieces_bytes: usize,
+    tail: BytesMut,
+    bytes_max: usize,
+}
+
+impl WriteQueue {
+    fn new(bytes_max: usize) -> Self {
+        Self { pieces: VecDeque::new(), pieces_bytes: 0, tail: BytesMut::new(), bytes_max }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.tail.is_empty()
+    }
+
+    /// Says whether no further request of this peer may be served for now.
+    fn is_full(&self) -> bool {
+        self.pieces_bytes + self.tail.len() >= self.bytes_max
+    }
+
+    fn reply(&mut self, opaque: i32, reply: Reply) {
+        reply.encode_head(opaque, &mut self.tail);
+        match reply.body {
+            Body::Empty => {}
+            Body::One(piece) => self.body(piece),
+            Body::Many(pieces) => pieces.into_iter().for_each(|piece| self.body(piece)),
+        }
+    }
+
+    fn body(&mut self, piece: Bytes) {
+        if piece.len() <= COPY_BYTES_MAX {
+            self.tail.extend_from_slice(&piece);
+        } else {
+            let head = self.tail.split().freeze();
+            self.pieces_bytes += head.len() + piece.len();
+            self.pieces.extend([head, piece]);
+        }
+    }
+
+    /// Writes what the socket takes now, and comes back when it takes no more.
+    fn write_to(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while !self.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_PIECES_MAX];
+            let mut count = 0;
+            for piece in
+                self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]).take(WRITE_PIECES_MAX)
+            {
+                slices[count] = IoSlice::new(piece);
+                count += 1;
+            }
+            match stream.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(cause) => return Err(cause),
+            }
+        }
+        self.tail = BytesMut::new();
+        Ok(())
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(piece) = self.pieces.front_mut() {
+            let step = written.min(piece.len());
+            piece.advance(step);
+            self.pieces_bytes -= step;
+            written -= step;
+            if !piece.is_empty() {
+                return;
+            }
+            self.pieces.pop_front();
+        }
+        self.tail.advance(written);
+    }
+}

@@ -1,0 +1,251 @@
+//! Who answers which request code: the one dispatcher of every role.
+//!
+//! A role builds its [`Routes`] once, a line per code; the handler's own argument type decides how the header
+//! is decoded. A handler runs in the connection's task and returns at once, either an [`Answer`] or, when it
+//! must wait for a message, a disk or a slave, a future that the connection polls beside its socket. A
+//! [`Lane`] bounds how many requests of a kind may wait like that, as the thread pools of the reference do.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::connection::Peer;
+use crate::wire::DecodeError;
+use crate::wire::code::{LanguageCode, request, response};
+use crate::wire::command::{Command, Reply};
+use crate::wire::fields::{Fields, Header};
+
+/// What a handler returns: the reply, or why there is none.
+pub type Answer = Result<Reply, Refusal>;
+
+/// A request that is refused: the only kind of error a client ever sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Response code.
+    pub code: i32,
+    /// Text for people, in the wording that real clients match on.
+    pub remark: String,
+}
+
+impl Refusal {
+    /// Makes a refusal.
+    pub fn new(code: i32, remark: impl ToString) -> Self {
+        Self { code, remark: remark.to_string() }
+    }
+}
+
+impl From<DecodeError> for Refusal {
+    fn from(cause: DecodeError) -> Self {
+        Self::new(response::SYSTEM_ERROR, cause)
+    }
+}
+
+/// How a request goes on after its handler has run.
+pub enum Outcome {
+    /// It is answered now.
+    Now(Answer),
+    /// It is answered when this future is ready; dropped when the connection ends before.
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    /// It is never answered, as the reference does for a few codes.
+    Never,
+}
+
+impl Outcome {
+    /// Answers when `future` is ready.
+    pub fn later(future: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Self::Later(Box::pin(future))
+    }
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self::Now(answer)
+    }
+}
+
+/// One request, its header decoded.
+pub struct Call<H> {
+    /// The typed header.
+    pub header: H,
+    /// Request code.
+    pub code: i32,
+    /// The body; empty when there is none.
+    pub body: Bytes,
+    /// Text that came with the request.
+    pub remark: Option<ByteString>,
+    /// The connection it came on.
+    pub peer: Arc<Peer>,
+    /// Version of the sender, an ordinal of `MQVersion`.
+    pub version: i32,
+    /// Language of the sender.
+    pub language: LanguageCode,
+    /// Every field as it came, for requests that are passed on.
+    pub fields: Fields,
+}
+
+/// A role that serves requests.
+pub trait Service: Send + Sync + 'static {
+    /// Learns that a connection has ended.
+    fn disconnected(&self, peer: &Arc<Peer>);
+}
+
+/// A group of request codes with one bound on how many may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Sends.
+    Write,
+    /// Pulls and queries.
+    Read,
+    /// What clients do beside sending and pulling.
+    Client,
+    /// Administration, and everything between servers.
+    Admin,
+}
+
+impl Lane {
+    const ALL: [Lane; 4] = [Lane::Write, Lane::Read, Lane::Client, Lane::Admin];
+
+    /// Requests that may wait at once (`sendThreadPoolQueueCapacity` and its like).
+    const fn waiting_max(self) -> usize {
+        match self {
+            Lane::Read => 100_000,
+            Lane::Write | Lane::Client | Lane::Admin => 10_000,
+        }
+    }
+
+    /// Returns the name used in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lane::Write => "write",
+            Lane::Read => "read",
+            Lane::Client => "client",
+            Lane::Admin => "admin",
+        }
+    }
+}
+
+type Handler<S> = Box<dyn Fn(&Arc<S>, Command, &Arc<Peer>) -> Outcome + Send + Sync>;
+
+struct Route<S> {
+    lane: Lane,
+    handler: Handler<S>,
+    calls: AtomicU64,
+}
+
+/// The request table of one role.
+pub struct Routes<S> {
+    table: HashMap<i32, Route<S>>,
+    waiting: [Arc<AtomicUsize>; 4],
+}
+
+impl<S: 'static> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: 'static> Routes<S> {
+    /// Makes a table that answers nothing.
+    pub fn new() -> Self {
+        Self { table: HashMap::new(), waiting: Default::default() }
+    }
+
+    /// Routes `code` to `handler`.
+    ///
+    /// # Panics
+    /// When the code has a route already: a table is part of the program, not input.
+    #[must_use]
+    pub fn on<H, F, O>(mut self, code: i32, lane: Lane, handler: F) -> Self
+    where
+        H: Header,
+        F: Fn(&Arc<S>, Call<H>) -> O + Send + Sync + 'static,
+        O: Into<Outcome>,
+    {
+        let handler: Handler<S> = Box::new(move |state, command, peer| {
+            let header = match H::decode(&command.fields) {
+                Ok(header) => header,
+                Err(cause) => return Outcome::Now(Err(cause.into())),
+            };
+            let call = Call {
+                header,
+                code: command.code,
+                body: command.body,
+                remark: command.remark,
+                peer: peer.clone(),
+                version: command.version,
+                language: command.language,
+                fields: command.fields,
+            };
+            handler(state, call).into()
+        });
+        let former = self.table.insert(code, Route { lane, handler, calls: AtomicU64::new(0) });
+        assert!(former.is_none(), "request code {code} has two routes");
+        self
+    }
+
+    /// Takes codes out of the table, for a port that serves fewer.
+    #[must_use]
+    pub fn without(mut self, codes: &[i32]) -> Self {
+        self.table.retain(|code, _| !codes.contains(code));
+        self
+    }
+
+    /// Returns every routed code with the number of requests so far.
+    pub fn calls(&self) -> impl Iterator<Item = (i32, Lane, u64)> + '_ {
+        self.table.iter().map(|(code, route)| (*code, route.lane, route.calls.load(Ordering::Relaxed)))
+    }
+
+    /// Returns how many requests of each lane wait now.
+    pub fn waiting(&self) -> impl Iterator<Item = (Lane, usize)> + '_ {
+        Lane::ALL.into_iter().map(|lane| (lane, self.waiting[lane as usize].load(Ordering::Relaxed)))
+    }
+
+    /// Answers one request, now or later.
+    pub fn serve(&self, state: &Arc<S>, command: Command, peer: &Arc<Peer>) -> Outcome {
+        let code = command.code;
+        let Some(route) = self.table.get(&code) else {
+            tracing::debug!(code, name = request::name(code), peer = %peer.address(), "request code not supported");
+            return Outcome::Now(Err(unsupported(code)));
+        };
+        route.calls.fetch_add(1, Ordering::Relaxed);
+        match (route.handler)(state, command, peer) {
+            Outcome::Later(future) => {
+                let Some(place) = Waiting::take(&self.waiting[route.lane as usize], route.lane) else {
+                    let remark = "[OVERLOAD]system busy, start flow control for a while";
+                    return Outcome::Now(Err(Refusal::new(response::SYSTEM_BUSY, remark)));
+                };
+                Outcome::later(async move {
+                    let _place = place;
+                    future.await
+                })
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Refuses a code that nobody serves (`NettyRemotingAbstract.processRequestCommand`).
+pub fn unsupported(code: i32) -> Refusal {
+    Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
+}
+
+/// A place among the waiting requests of a lane; given back when dropped.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn take(count: &Arc<AtomicUsize>, lane: Lane) -> Option<Self> {
+        let place = Self(count.clone());
+        (count.fetch_add(1, Ordering::Relaxed) < lane.waiting_max()).then_some(place)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,225 @@
+//! A small role on a real socket: requests in every order, broken bytes, calls back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use super::client::Client;
+use super::*;
+use crate::wire::command::{Command, Reply, Request};
+use crate::wire::fields::NoHeader;
+
+/// Echoes (1), waits for a release (2), releases (3), calls its caller back (4).
+#[derive(Default)]
+struct Toy {
+    release: Notify,
+    gone: AtomicUsize,
+    someone_left: Notify,
+}
+
+impl Service for Toy {
+    fn disconnected(&self, _: &Arc<Peer>) {
+        self.gone.fetch_add(1, Ordering::Relaxed);
+        self.someone_left.notify_one();
+    }
+}
+
+fn routes() -> Routes<Toy> {
+    use routes::Lane::{Client as C, Read};
+    Routes::new()
+        .on(1, C, |_: &Arc<Toy>, call: Call<NoHeader>| -> Answer { Ok(Reply::success().body(call.body)) })
+        .on(2, Read, |toy: &Arc<Toy>, _: Call<NoHeader>| {
+            let toy = toy.clone();
+            Outcome::later(async move {
+                toy.release.notified().await;
+                Ok(Reply::success().remark("released"))
+            })
+        })
+        .on(3, C, |toy: &Arc<Toy>, _: Call<NoHeader>| -> Answer {
+            toy.release.notify_one();
+            Ok(Reply::success())
+        })
+        .on(4, C, |_: &Arc<Toy>, call: Call<NoHeader>| {
+            Outcome::later(async move {
+                let request = Request { code: 1, body: Bytes::from_static(b"you?"), ..Request::default() };
+                match call.peer.call(request, Duration::from_secs(5)).await {
+                    Ok(answer) => Ok(Reply::success().body(answer.body)),
+                    Err(cause) => Err(Refusal::new(1, cause)),
+                }
+            })
+        })
+}
+
+struct Rig {
+    toy: Arc<Toy>,
+    life: Lifecycle,
+    clients: Lifecycle,
+    clock: Clock,
+    listener: Listener,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let (toy, life, clock) = (Arc::new(Toy::default()), Lifecycle::new(), Clock::new());
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener =
+            Listener::serve(socket, Arc::new(routes()), toy.clone(), clock.clone(), &life).unwrap();
+        Self { toy, life, clients: Lifecycle::new(), clock, listener }
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect_serving(
+            self.listener.address(),
+            Arc::new(routes()),
+            self.toy.clone(),
+            &self.clock,
+            &self.clients,
+        )
+        .await
+        .unwrap()
+    }
+}
+
+fn request(code: i32) -> Request {
+    Request::new(code, &NoHeader)
+}
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A waiting request does not hold up later ones, and a caller can itself be called on its connection.
+#[tokio::test]
+async fn answers_overtake_each_other() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let waiting = client.call(request(2), LIMIT);
+    let others = async {
+        let echo = client.call(request(1).with_body("hello"), LIMIT).await.unwrap();
+        assert_eq!(&echo.body[..], b"hello");
+        assert_eq!(&client.call(request(4), LIMIT).await.unwrap().body[..], b"you?");
+        client.call(request(3), LIMIT).await.unwrap();
+    };
+    let (released, ()) = tokio::join!(waiting, others);
+    assert_eq!(released.unwrap().remark.as_deref(), Some("released"));
+    assert_eq!(client.call(request(99), LIMIT).await.unwrap().code, 3);
+    assert!(rig.life.stop(LIMIT).await);
+}
+
+/// Thousands of frames in one write come back in order, bodies of every size intact.
+#[tokio::test]
+async fn many_in_flight() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let body: Bytes = (0..300_000).map(|at| at as u8).collect::<Vec<_>>().into();
+    let calls = (0..900).map(|at| client.call(request(1).with_body(body.slice(0..at * 333)), LIMIT));
+    for (at, answer) in futures_util::future::join_all(calls).await.into_iter().enumerate() {
+        assert_eq!(answer.unwrap().body, body.slice(0..at * 333));
+    }
+}
+
+/// Broken frames close their connection, and only theirs; a frame in single bytes is served.
+#[tokio::test]
+async fn broken_bytes() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0, 3, 0], &[0x7f; 64], &[0, 0, 0, 8, 7, 0, 0, 1, 0, 0, 0, 0]]
+    {
+        let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0, "{bytes:?}");
+    }
+    let mut slow = TcpStream::connect(rig.listener.address()).await.unwrap();
+    let mut frame = BytesMut::new();
+    request(1).with_body("byte by byte").encode(5, false, &mut frame);
+    for byte in &frame {
+        slow.write_u8(*byte).await.unwrap();
+        slow.flush().await.unwrap();
+    }
+    let length = slow.read_u32().await.unwrap();
+    let mut answer = BytesMut::new();
+    answer.put_u32(length);
+    answer.resize(4 + length as usize, 0);
+    slow.read_exact(&mut answer[4..]).await.unwrap();
+    assert_eq!(&Command::decode(answer).unwrap().body[..], b"byte by byte");
+    assert_eq!(client.call(request(1), LIMIT).await.unwrap().code, 0);
+}
+
+/// A oneway request gets no answer, not even for an unknown code.
+#[tokio::test]
+async fn oneway_is_never_answered() {
+    let rig = Rig::start().await;
+    let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
+    let mut frames = BytesMut::new();
+    request(99).encode(1, true, &mut frames);
+    request(1).encode(2, true, &mut frames);
+    request(1).encode(3, false, &mut frames);
+    stream.write_all(&frames).await.unwrap();
+    let mut first = [0; 8];
+    stream.read_exact(&mut first).await.unwrap();
+    let mut header = vec![0; u32::from_be_bytes(first[4..8].try_into().unwrap()) as usize];
+    stream.read_exact(&mut header).await.unwrap();
+    assert!(String::from_utf8(header).unwrap().contains("\"opaque\":3"));
+}
+
+/// A peer that sends but never reads is stopped by its own backlog; it does not take the server's memory.
+#[tokio::test]
+async fn a_peer_that_reads_nothing() {
+    let rig = Rig::start().await;
+    let mut deaf = TcpStream::connect(rig.listener.address()).await.unwrap();
+    let mut frame = BytesMut::new();
+    request(1).with_body(vec![7; 1 << 20]).encode(1, false, &mut frame);
+    let flood = async {
+        for _ in 0..4096 {
+            deaf.write_all(&frame).await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(1), flood).await.is_err(), "4 GiB were taken");
+    let client = rig.client().await;
+    assert_eq!(client.call(request(1), LIMIT).await.unwrap().code, 0);
+    drop(deaf);
+}
+
+/// A role learns of every connection that ends, and a closed one fails its waiting calls.
+#[tokio::test]
+async fn the_end_of_a_connection() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let waiting = client.call(request(2), LIMIT);
+    let closing = async {
+        client.call(request(1), LIMIT).await.unwrap();
+        client.close();
+    };
+    let (answer, ()) = tokio::join!(waiting, closing);
+    assert_eq!(answer.unwrap_err(), connection::CallError::Unreachable);
+    while rig.toy.gone.load(Ordering::Relaxed) < 2 {
+        rig.toy.someone_left.notified().await;
+    }
+    assert_eq!(rig.listener.connections(), 0);
+}
+
+/// An idle connection is closed once its time is up, by the server's own clock.
+#[tokio::test]
+async fn idle_connections_are_closed() {
+    let rig = Rig::start().await;
+    let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
+    let client = rig.client().await;
+    client.call(request(1), LIMIT).await.unwrap();
+    rig.clock.travel(Duration::from_millis(IDLE_MS_MAX as u64 + 20_000));
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+/// A server that stops still answers what was waiting and has become ready.
+#[tokio::test]
+async fn stopping_answers_first() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let (waiting, stopped) = tokio::join!(client.call(request(2), LIMIT), async {
+        client.call(request(1), LIMIT).await.unwrap();
+        rig.toy.release.notify_one();
+        rig.life.stop(LIMIT).await
+    });
+    assert!(stopped);
+    assert_eq!(waiting.unwrap().code, 0);
+}
