@@ -1,0 +1,86 @@
+package rmqlite;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
+
+/** What one push consumer has been given, in the order of its arrival. */
+final class Received {
+    final DefaultMQPushConsumer consumer;
+    private final List<MessageExt> messages = Collections.synchronizedList(new ArrayList<>());
+
+    Received(DefaultMQPushConsumer consumer) {
+        this(consumer, false);
+    }
+
+    Received(DefaultMQPushConsumer consumer, boolean orderly) {
+        this.consumer = consumer;
+        if (orderly) {
+            consumer.registerMessageListener((MessageListenerOrderly) (batch, context) -> {
+                messages.addAll(batch);
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
+                messages.addAll(batch);
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+        }
+    }
+
+    List<MessageExt> messages() {
+        synchronized (messages) {
+            return new ArrayList<>(messages);
+        }
+    }
+
+    /** Bodies as text, in order of arrival, with repetitions. */
+    List<String> bodies() {
+        List<String> bodies = new ArrayList<>();
+        messages().forEach(message -> bodies.add(ClientTest.text(message)));
+        return bodies;
+    }
+
+    /** Waits until every one of the bodies has arrived, whatever else has. */
+    void awaitAll(Collection<String> wanted, Duration bound) {
+        awaitAll(wanted, bound, this);
+    }
+
+    /** Waits until every one of the bodies has arrived at one of the consumers. */
+    static void awaitAll(Collection<String> wanted, Duration bound, Received... consumers) {
+        Set<String> missing = new TreeSet<>(wanted);
+        try {
+            Until.holds("all messages arrive", bound, () -> {
+                for (Received one : consumers) {
+                    missing.removeAll(new HashSet<>(one.bodies()));
+                }
+                return missing.isEmpty();
+            });
+        } catch (AssertionError late) {
+            throw new AssertionError(late.getMessage() + "; missing " + missing.size() + " of " + wanted.size() + ": " + missing);
+        }
+    }
+
+    /** The queues of a topic that this consumer now works on. */
+    Set<MessageQueue> queues(String topic) {
+        Set<MessageQueue> queues = new HashSet<>();
+        for (MessageQueue queue : consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet()) {
+            if (queue.getTopic().equals(topic)) {
+                queues.add(queue);
+            }
+        }
+        return queues;
+    }
+}

@@ -1,0 +1,190 @@
+package rmqlite;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Assumptions;
+
+/**
+ * The server under test. {@code RMQ_LITE_BIN} names the executable; tests share one throw-away server, and those that stop
+ * or kill theirs start their own. With {@code NAMESRV_ADDR} and no executable the shared server is one that already runs,
+ * and tests that need their own are left out.
+ */
+final class Server implements AutoCloseable {
+    private static final Duration START = Duration.ofSeconds(60);
+    private static final Duration STOP = Duration.ofSeconds(30);
+    private static final List<Server> STARTED = Collections.synchronizedList(new ArrayList<>());
+    private static Server shared;
+
+    static {
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> STARTED.forEach(server -> server.process.destroyForcibly())));
+    }
+
+    private final Path dir;
+    private final boolean ephemeral;
+    private final String[] flags;
+    private Process process;
+    private String ports;
+    private String namesrv;
+    private String broker;
+
+    private Server(Path dir, boolean ephemeral, String... flags) {
+        this.dir = dir;
+        this.ephemeral = ephemeral;
+        this.flags = flags;
+    }
+
+    /** The one server that most tests of this JVM use, each with topics and groups of its own. */
+    static synchronized Server shared() {
+        if (shared == null) {
+            if (executable() != null) {
+                shared = start(true);
+            } else {
+                String address = System.getenv("NAMESRV_ADDR");
+                if (address == null) {
+                    throw new IllegalStateException("set RMQ_LITE_BIN to the executable, or NAMESRV_ADDR to a running server");
+                }
+                shared = new Server(null, false);
+                shared.namesrv = address;
+                shared.ports = System.getenv("RMQ_LITE_ORACLE") == null ? "" : "\"oracle\":\"apache\"";
+            }
+        }
+        return shared;
+    }
+
+    /** A server with a data directory of its own, which survives {@link #stop}, {@link #kill9} and {@link #startAgain}. */
+    static Server own(String... flags) {
+        Assumptions.assumeTrue(executable() != null, "needs a server that the test can stop: set RMQ_LITE_BIN");
+        return start(false, flags);
+    }
+
+    private static String executable() {
+        String path = System.getenv("RMQ_LITE_BIN");
+        return path == null || path.isEmpty() ? null : path;
+    }
+
+    private static Server start(boolean ephemeral, String... flags) {
+        try {
+            Server server = new Server(Files.createTempDirectory("rmq-clients-"), ephemeral, flags);
+            server.launch("0", "0");
+            return server;
+        } catch (IOException e) {
+            throw new IllegalStateException("no temporary directory for the server", e);
+        }
+    }
+
+    private void launch(String namesrvPort, String brokerPort) throws IOException {
+        Path file = dir.resolve("ports.json");
+        Files.deleteIfExists(file);
+        List<String> command = new ArrayList<>(List.of(executable(), "start", "--namesrv-port", namesrvPort,
+            "--broker-port", brokerPort, "--web-port", "0", "--ports-file", file.toString()));
+        if (ephemeral) {
+            command.add("--ephemeral");
+        } else {
+            command.addAll(List.of("--data-dir", dir.resolve("data").toString()));
+        }
+        command.addAll(List.of(flags));
+        process = new ProcessBuilder(command).redirectErrorStream(true)
+            .redirectOutput(ProcessBuilder.Redirect.appendTo(dir.resolve("server.log").toFile())).start();
+        STARTED.add(this);
+        try {
+            Until.holds("the server writes its ports file " + file + " (its output: " + dir + "/server.log)", START,
+                () -> Files.exists(file) || !process.isAlive());
+            if (!Files.exists(file)) {
+                throw new AssertionError("the server ended with " + process.exitValue() + " before it was ready:\n"
+                    + Files.readString(dir.resolve("server.log")));
+            }
+        } catch (AssertionError notReady) {
+            process.destroyForcibly();
+            throw notReady;
+        }
+        ports = Files.readString(file);
+        namesrv = field("namesrv");
+        broker = field("broker");
+    }
+
+    private String field(String name) {
+        Matcher matcher = Pattern.compile("\"" + name + "\"\\s*:\\s*\"([^\"]*)\"").matcher(ports);
+        return matcher.find() ? matcher.group(1) : null;
+    }
+
+    /** Address of the NameServer, for {@code setNamesrvAddr} and {@code mqadmin -n}. */
+    String namesrv() {
+        return namesrv;
+    }
+
+    /** Address of the master broker, from the ports file or, for a server that already ran, from its NameServer. */
+    synchronized String broker() {
+        if (broker == null) {
+            broker = Admin.of(this).masterAddress();
+        }
+        return broker;
+    }
+
+    /** Whether this is Apache's own server, with which the tests prove themselves. */
+    boolean isApache() {
+        return ports.contains("\"oracle\"");
+    }
+
+    /** Asks the server to end (SIGTERM) and waits until it has. */
+    int stop() {
+        process.destroy();
+        return ended();
+    }
+
+    /** Kills the server as {@code kill -9} does, and waits until it is gone. */
+    void kill9() {
+        process.destroyForcibly();
+        ended();
+    }
+
+    private int ended() {
+        try {
+            if (!process.waitFor(STOP.toMillis(), TimeUnit.MILLISECONDS)) {
+                throw new AssertionError("the server does not end within " + STOP);
+            }
+            return process.exitValue();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new AssertionError("interrupted while the server ends", e);
+        }
+    }
+
+    /** Starts the ended server on the same ports and the same data. */
+    void startAgain() {
+        try {
+            launch(port(namesrv), port(broker));
+        } catch (IOException e) {
+            throw new AssertionError("the server does not start again", e);
+        }
+    }
+
+    private static String port(String address) {
+        return address.substring(address.lastIndexOf(':') + 1);
+    }
+
+    /** A loopback address on which nothing listens. */
+    static String deadAddress() {
+        try (ServerSocket any = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            return "127.0.0.1:" + any.getLocalPort();
+        } catch (IOException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    @Override
+    public void close() {
+        if (process != null && process.isAlive()) {
+            kill9();
+        }
+    }
+}

@@ -1,0 +1,37 @@
+#!/bin/bash
+# Tests of rmq-lite with unmodified Apache clients: Java 5.3.3 and 4.9.8 (Maven, JDK 11 or newer), Go.
+#   RMQ_LITE_BIN=target/debug/rmq-lite tests/clients/run.sh [java-5.3.3|java-4.9.8|go]...
+# STRICT=1: a missing tool is a failure; otherwise it is named and its tests are left out.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+if [ -n "${RMQ_LITE_BIN:-}" ]; then
+    [ -x "$RMQ_LITE_BIN" ] || { echo "RMQ_LITE_BIN=$RMQ_LITE_BIN cannot be executed" >&2; exit 2; }
+    export RMQ_LITE_BIN=$(readlink -f "$RMQ_LITE_BIN")
+elif [ -z "${NAMESRV_ADDR:-}" ]; then
+    echo "set RMQ_LITE_BIN to the rmq-lite executable, or NAMESRV_ADDR to a running server" >&2; exit 2
+fi
+[ $# -gt 0 ] || set -- java-5.3.3 java-4.9.8 go
+failed=
+
+needs() { # needs <tool>: true when it is there
+    command -v "$1" > /dev/null && return 0
+    echo "skipped: $1 is missing"
+    [ "${STRICT:-0}" != 1 ] || failed="$failed $1(missing)"
+    return 1
+}
+
+for part; do
+    began=$SECONDS
+    case $part in
+    java-*)
+        needs mvn && needs javac || continue
+        (cd "$here/java" && mvn -q -B test -Drocketmq.version="${part#java-}") || failed="$failed $part" ;;
+    go)
+        needs go || continue
+        (cd "$here/go" && go vet ./... && go test -count=1 ./...) || failed="$failed $part" ;;
+    *)
+        echo "unknown part: $part" >&2; exit 2 ;;
+    esac
+    echo "$part: $((SECONDS - began)) s"
+done
+[ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
