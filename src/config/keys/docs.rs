@@ -1,0 +1,1 @@
+//! Writes `docs/configuration.md` from the tables.

@@ -1,0 +1,124 @@
+//! Tests of the properties reader and writer.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let properties = parse(text.as_bytes()).unwrap();
+    properties.entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
+}
+
+fn pair(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+/// The three separators, blanks around them, and the forms without a value read as Java reads them.
+#[test]
+fn separators() {
+    for text in ["k=v", "k:v", "k v", "k\tv", " k = v", "k =v", "k  :  v", "\u{c}k\u{c}v"] {
+        assert_eq!(pairs(text), [pair("k", "v")], "{text:?}");
+    }
+    assert_eq!(pairs("k"), [pair("k", "")]);
+    assert_eq!(pairs("k="), [pair("k", "")]);
+    assert_eq!(pairs("=v"), [pair("", "v")]);
+    assert_eq!(pairs("k==v"), [pair("k", "=v")]);
+    assert_eq!(pairs("k = = v"), [pair("k", "= v")]);
+    assert_eq!(pairs("a\\=b=c"), [pair("a=b", "c")]);
+    assert_eq!(pairs("a\\ b c"), [pair("a b", "c")]);
+}
+
+/// Blanks behind a value belong to it: the caller decides whether they matter.
+#[test]
+fn trailing_blanks_are_kept() {
+    assert_eq!(pairs("brokerId=0 \r\nx=1"), [pair("brokerId", "0 "), pair("x", "1")]);
+}
+
+/// Comments and empty lines vanish; a comment is not continued; a continuation never is a comment.
+#[test]
+fn comments_and_continuations() {
+    assert_eq!(pairs("# a=b\\\nk=v\n! c\n\n \t\n"), [pair("k", "v")]);
+    assert_eq!(pairs("k=a,\\\n   b,\\\r\n\tc"), [pair("k", "a,b,c")]);
+    assert_eq!(pairs("k=a\\\n#b"), [pair("k", "a#b")]);
+    assert_eq!(pairs("k=a\\\n\nm=b"), [pair("k", "a"), pair("m", "b")]);
+    assert_eq!(pairs("k=a\\\\\nm=b"), [pair("k", "a\\"), pair("m", "b")]);
+    assert_eq!(pairs("k=a\\"), [pair("k", "a")]);
+    assert_eq!(pairs("\\\nk=v"), [pair("k", "v")]);
+    assert_eq!(pairs("\\"), []);
+    assert_eq!(pairs("k#x=v"), [pair("k#x", "v")]);
+}
+
+/// Escapes, surrogate pairs included, become characters; other backslashes vanish.
+#[test]
+fn escapes() {
+    assert_eq!(pairs(r"k=\t\n\r\f\\\:\q"), [pair("k", "\t\n\r\u{c}\\:q")]);
+    assert_eq!(pairs(r"k=\u4e2d\u6587 \uD83D\uDE00"), [pair("k", "中文 😀")]);
+    assert_eq!(pairs(r"path=C:\store\new"), [pair("path", "C:store\new")]);
+}
+
+/// A broken \u stops the reading with the line on which its entry begins.
+#[test]
+fn malformed_escape() {
+    for text in ["a=1\n\nk=\\\n\\u12G4", "a=1\n\nk=\\u12", "a=1\n\nk=\\u"] {
+        assert_eq!(parse(text.as_bytes()), Err(MalformedEscape { line: 3 }), "{text:?}");
+    }
+}
+
+/// The last of repeated keys wins and a person is told, with line numbers.
+#[test]
+fn repeated_keys() {
+    let properties = parse(b"a=1\nb=2\na=3\n").unwrap();
+    assert_eq!(properties.get("a"), Some("3"));
+    let effective: Vec<_> = properties.effective().map(|entry| (entry.line, &*entry.value)).collect();
+    assert_eq!(effective, [(2, "2"), (3, "3")]);
+    assert_eq!(properties.remarks.len(), 1);
+    assert_eq!(properties.remarks[0].line, 3);
+    assert!(properties.remarks[0].text.contains("line 1"), "{:?}", properties.remarks);
+}
+
+/// Bytes are ISO-8859-1: harmless in a comment, remarked on in a value.
+#[test]
+fn latin1() {
+    let properties = parse("#中文\nk=é\n".as_bytes()).unwrap();
+    assert_eq!(properties.get("k"), Some("Ã©"));
+    assert_eq!(properties.remarks.len(), 1);
+    assert_eq!(parse(b"k=\xE9").unwrap().get("k"), Some("é"));
+    assert_eq!(parse_str("k=é").unwrap().get("k"), Some("é"));
+}
+
+/// A byte order mark does not spoil the first key, and is mentioned.
+#[test]
+fn byte_order_mark() {
+    let properties = parse(b"\xEF\xBB\xBFbrokerName=a\n").unwrap();
+    assert_eq!(properties.get("brokerName"), Some("a"));
+    assert_eq!(properties.remarks.len(), 1);
+}
+
+/// Ordinary values are written bare, as the reference prints them; the rest survives a round trip.
+#[test]
+fn writes_plainly() {
+    let text = write([("namesrvAddr", "a:1;b:2"), ("socksProxyConfig", "{}"), ("x", " \\é")]);
+    assert_eq!(text, "namesrvAddr=a:1;b:2\nsocksProxyConfig={}\nx=\\ \\\\\\u00E9\n");
+}
+
+proptest! {
+    /// What is written reads back the same, whatever the characters.
+    #[test]
+    fn round_trip(entries in proptest::collection::vec((".*", ".*"), 0..8)) {
+        let text = write(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let read: Vec<_> = parse(text.as_bytes()).unwrap().entries
+            .into_iter().map(|entry| (entry.key, entry.value)).collect();
+        prop_assert_eq!(read, entries);
+    }
+
+    /// No bytes make the reader panic, and line numbers stay within the text and in order.
+    #[test]
+    fn any_bytes(bytes in proptest::collection::vec(
+        proptest::sample::select(&b"a=: \t\\\r\n#!u09\xFF\x0c"[..]), 0..200)) {
+        if let Ok(properties) = parse(&bytes) {
+            let lines = 1 + bytes.iter().filter(|&&byte| byte == b'\n' || byte == b'\r').count();
+            prop_assert!(properties.entries.iter().all(|entry| (1..=lines).contains(&(entry.line as usize))));
+            prop_assert!(properties.entries.is_sorted_by(|one, next| one.line < next.line));
+        }
+    }
+}
