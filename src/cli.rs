@@ -1,5 +1,7 @@
 //! The command line: one file per subcommand below `cli/`.
 
+pub mod bench;
+
 use std::process::ExitCode;
 
 /// Runs the program with the process's own arguments.

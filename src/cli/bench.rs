@@ -1,0 +1,456 @@
+//! `rmq-lite bench`: puts load on a RocketMQ server and says what it achieved and what it cost.
+//!
+//! In: the command line ([`BenchArgs`]), turned into plain [`BenchOptions`]. Out: a result on stdout, progress
+//! on stderr, exit code 1 when nothing got through. Works on any server that speaks the protocol. Stands where
+//! `org.apache.rocketmq.example.benchmark.*` would, but is no client: OS threads with blocking sockets patch
+//! and scan raw frames, because a client library costs more than the server it is to measure. It knows one
+//! broker at a time, sends no heartbeat, joins no group and commits no offset.
+
+mod connection;
+mod consumer;
+mod frame;
+mod histogram;
+mod load;
+mod probe;
+mod process;
+mod producer;
+mod report;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+
+use connection::{Connection, Target, find_broker, resolve};
+use consumer::{AtEnd, Puller, Queue};
+use frame::{SendFrame, code, push_request, topic_name};
+use load::{Load, Outcome};
+use process::{Processes, own_cpu_us};
+use producer::{Plan, Producer};
+use report::{Cost, Report};
+
+/// Queues that a new topic gets from an unconfigured client.
+const QUEUES: u32 = 4;
+/// When neither messages nor duration limit a load.
+const DURATION: Duration = Duration::from_secs(10);
+/// A latency run waits this long for messages that were acknowledged and not received yet.
+const RECEIVE_GRACE: Duration = Duration::from_secs(5);
+/// Work that a server does after its last answer (flushing, building queues) still counts as its cost.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// What `rmq-lite bench` can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchArgs {
+    /// Send messages as fast as they are acknowledged, or at a given rate
+    Producer(ProducerArgs),
+    /// Pull what topics hold
+    Consumer(ConsumerArgs),
+    /// Send at a given rate and measure the time until a held pull receives each message
+    Latency(LatencyArgs),
+    /// Measure the memory that idle connections cost a server
+    Idle(IdleArgs),
+    /// Start a server and measure the time from exec to its first acknowledged message
+    First(FirstArgs),
+}
+
+/// Whom to load and how to tell the result.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    /// NameServer to ask for the broker
+    #[arg(long, short = 'n', value_name = "HOST:PORT", default_value = "127.0.0.1:9876")]
+    namesrv: String,
+    /// Broker to connect to, without asking a NameServer
+    #[arg(long, short = 'b', value_name = "HOST:PORT")]
+    broker: Option<String>,
+    /// Topic; created by the first send
+    #[arg(long, short = 't', default_value = "rmq-lite-bench")]
+    topic: String,
+    /// Measure CPU time and memory of these processes, too (the server, on this machine)
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    server_pid: Vec<u32>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// How much to load.
+#[derive(Args, Clone, Debug)]
+pub struct AmountArgs {
+    /// Stop after this many messages
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    messages: Option<u64>,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// Queues of each topic; what the route says when the topic exists, else 4
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    queues: Option<u32>,
+}
+
+/// `bench producer`
+#[derive(Args, Clone, Debug)]
+pub struct ProducerArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    amount: AmountArgs,
+    /// Spread the messages over this many topics, named TOPIC-00000 and so on
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    topics: u32,
+    /// Connections, each with its own thread
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// Requests in flight per connection
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    in_flight: u32,
+    /// Bytes of a message's body
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
+    size: u32,
+    /// Messages per second over all connections; without it as fast as possible
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+}
+
+/// `bench consumer`
+#[derive(Args, Clone, Debug)]
+pub struct ConsumerArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    amount: AmountArgs,
+    /// Pull from this many topics, named TOPIC-00000 and so on
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    topics: u32,
+    /// Connections, each with its own thread and its own share of the queues
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// Pulls in flight per connection, at most one per queue
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    in_flight: u32,
+    /// Consumer group named in the pulls
+    #[arg(long, default_value = "rmq-lite-bench")]
+    group: String,
+    /// At the end of a queue start again, until --messages or --duration is reached
+    #[arg(long)]
+    rewind: bool,
+}
+
+/// `bench latency`
+#[derive(Args, Clone, Debug)]
+pub struct LatencyArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    amount: AmountArgs,
+    /// Messages per second
+    #[arg(long, default_value = "1000", value_parser = rate)]
+    rate: f64,
+    /// Bytes of a message's body
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=16_000_000))]
+    size: u32,
+    /// Consumer group named in the pulls
+    #[arg(long, default_value = "rmq-lite-bench")]
+    group: String,
+}
+
+/// `bench idle`
+#[derive(Args, Clone, Debug)]
+pub struct IdleArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Connections to open
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    connections: u32,
+    /// Bytes of the one message that each connection sends
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
+    size: u32,
+}
+
+/// `bench first`
+#[derive(Args, Clone, Debug)]
+pub struct FirstArgs {
+    /// Where the broker will listen
+    #[arg(long, short = 'b', value_name = "HOST:PORT")]
+    broker: String,
+    /// Topic; created by the send
+    #[arg(long, short = 't', default_value = "rmq-lite-bench")]
+    topic: String,
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    limit: Duration,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The command that starts the server
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// A load, resolved: what the threads need to know.
+#[derive(Clone, Debug)]
+pub struct BenchOptions {
+    /// The broker.
+    pub broker: SocketAddr,
+    /// The topic, or the first part of the topics' names.
+    pub topic: String,
+    /// How many topics.
+    pub topics: u32,
+    /// Queues of each topic.
+    pub queues: u32,
+    /// Connections and threads.
+    pub connections: u32,
+    /// Requests in flight per connection.
+    pub in_flight: u32,
+    /// Bytes of a body.
+    pub size: u32,
+    /// Messages per second over all connections.
+    pub rate: Option<f64>,
+    /// Stop after this many messages.
+    pub messages: Option<u64>,
+    /// Stop after this long.
+    pub duration: Option<Duration>,
+    /// The group that pulls.
+    pub group: String,
+    /// Start again at the end of a queue.
+    pub rewind: bool,
+    /// Whose cost to measure.
+    pub server_pids: Vec<u32>,
+    /// Print JSON.
+    pub json: bool,
+    /// Show no progress.
+    pub quiet: bool,
+}
+
+/// Runs one `bench` subcommand. Blocks until the load is over. Fails when the server cannot be found or
+/// reached; errors of single messages are part of the result.
+pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    match args {
+        BenchArgs::Producer(args) => {
+            let base = BenchOptions::resolve(&args.target, Some(&args.amount), args.topics)?;
+            let (connections, in_flight, size, rate) =
+                (args.connections, args.in_flight, args.size, args.rate);
+            produce(&BenchOptions { connections, in_flight, size, rate, ..base }.limited())
+        }
+        BenchArgs::Consumer(args) => {
+            let base = BenchOptions::resolve(&args.target, Some(&args.amount), args.topics)?;
+            let (group, rewind) = (args.group.clone(), args.rewind);
+            let (connections, in_flight) = (args.connections, args.in_flight);
+            let options = BenchOptions { connections, in_flight, group, rewind, ..base };
+            consume(&if rewind { options.limited() } else { options })
+        }
+        BenchArgs::Latency(args) => {
+            let base = BenchOptions::resolve(&args.target, Some(&args.amount), 1)?;
+            let (size, rate, group) = (args.size, Some(args.rate), args.group.clone());
+            latency(&BenchOptions { size, rate, group, ..base }.limited())
+        }
+        BenchArgs::Idle(args) => {
+            let options = BenchOptions::resolve(&args.target, None, 1)?;
+            let server = Processes(options.server_pids);
+            let (count, size) = (args.connections, args.size as usize);
+            probe::idle_memory(options.broker, &options.topic, count, size, &server)?.print(options.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BenchArgs::First(args) => {
+            let took =
+                probe::first_acknowledged(resolve(&args.broker)?, &args.topic, &args.command, args.limit)?;
+            let ms = took.as_secs_f64() * 1_000.0;
+            if args.json {
+                println!("{{\"mode\":\"first\",\"first_ms\":{ms:.3}}}");
+            } else {
+                println!("exec → first acknowledged message: {ms:.1} ms");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+impl BenchOptions {
+    fn resolve(target: &TargetArgs, amount: Option<&AmountArgs>, topics: u32) -> anyhow::Result<Self> {
+        let found = match &target.broker {
+            Some(broker) => Target { broker: resolve(broker).context("--broker")?, queues: None },
+            None => find_broker(&target.namesrv, &topic_name(&target.topic, topics, 0))?,
+        };
+        Ok(Self {
+            broker: found.broker,
+            topic: target.topic.clone(),
+            topics,
+            queues: amount.and_then(|it| it.queues).or(found.queues).unwrap_or(QUEUES),
+            connections: 1,
+            in_flight: 32,
+            size: 1_024,
+            rate: None,
+            messages: amount.and_then(|it| it.messages),
+            duration: amount.and_then(|it| it.duration),
+            group: "rmq-lite-bench".to_owned(),
+            rewind: false,
+            server_pids: target.server_pid.clone(),
+            json: target.json,
+            quiet: target.quiet,
+        })
+    }
+
+    /// Gives a load without any limit the usual one.
+    fn limited(mut self) -> Self {
+        if self.messages.is_none() && self.duration.is_none() {
+            self.duration = Some(DURATION);
+        }
+        self
+    }
+
+    fn connect(&self, count: u32) -> anyhow::Result<Vec<Connection>> {
+        (0..count).map(|_| Connection::open(self.broker)).collect()
+    }
+
+    fn plan(&self, producer: u32, stamp: Option<u64>) -> Plan {
+        let producers = u64::from(self.connections);
+        Plan {
+            frame: SendFrame::new(&self.topic, self.topics, self.queues, self.queues, self.size as usize),
+            topics: self.topics,
+            queues: self.queues,
+            in_flight: self.in_flight,
+            interval_ns: self.rate.map(|rate| (1e9 * producers as f64 / rate).max(1.0) as u64),
+            index: u64::from(producer),
+            producers,
+            stamp,
+        }
+    }
+}
+
+fn produce(options: &BenchOptions) -> anyhow::Result<ExitCode> {
+    let connections = options.connect(options.connections)?;
+    let meter = Meter::start(options)?;
+    let load = Load::start(options.messages, options.duration);
+    let jobs = connections.into_iter().zip(0..).map(|(connection, index)| {
+        let producer = Producer::new(connection, options.plan(index, None), &load);
+        move || producer.run()
+    });
+    let outcome = load::run(&load, jobs.collect(), options.quiet);
+    finish(&Report::new("producer", &outcome, meter.stop()?), &outcome, options)
+}
+
+fn consume(options: &BenchOptions) -> anyhow::Result<ExitCode> {
+    let at_end = match (options.rewind, options.duration) {
+        (true, _) => AtEnd::Rewind,
+        (false, Some(_)) => AtEnd::Hold,
+        (false, None) => AtEnd::Stop,
+    };
+    let all: Vec<_> = (0..options.topics)
+        .map(|index| topic_name(&options.topic, options.topics, index))
+        .flat_map(|topic| (0..options.queues).map(move |queue_id| Queue::new(topic.clone(), queue_id, 0)))
+        .collect();
+    let count = options.connections.min(all.len() as u32);
+    let connections = options.connect(count)?;
+    let meter = Meter::start(options)?;
+    let load = Load::start(options.messages, options.duration);
+    let jobs = connections.into_iter().zip(0..).map(|(connection, index)| {
+        let own = all.iter().skip(index).step_by(count as usize).cloned().collect();
+        let (group, in_flight) = (options.group.clone(), options.in_flight as usize);
+        let puller = Puller::new(connection, group, own, at_end, in_flight, None, &load);
+        move || puller.run()
+    });
+    let outcome = load::run(&load, jobs.collect(), options.quiet);
+    finish(&Report::new("consumer", &outcome, meter.stop()?), &outcome, options)
+}
+
+fn latency(options: &BenchOptions) -> anyhow::Result<ExitCode> {
+    let run = fastrand::u64(..);
+    let mut preparing = Connection::open(options.broker)?;
+    let queues = prepare_queues(&mut preparing, options)?;
+    let (sending, receiving) = (Connection::open(options.broker)?, Connection::open(options.broker)?);
+    let meter = Meter::start(options)?;
+    let load = Load::start(options.messages, options.duration);
+    let arriving = load.receiving_side();
+    let producer = Producer::new(sending, options.plan(0, Some(run)), &load);
+    let held = queues.len();
+    let puller =
+        Puller::new(receiving, options.group.clone(), queues, AtEnd::Hold, held, Some(run), &arriving);
+    let (mut sent, mut received) = std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| puller.run());
+        let sent = load::run(&load, vec![|| producer.run()], options.quiet);
+        arriving.end_at(sent.messages, RECEIVE_GRACE);
+        (sent, receiving.join().expect("the receiving thread does not panic"))
+    });
+    received.elapsed = sent.elapsed;
+    for (text, count) in std::mem::take(&mut sent.failures) {
+        received.fail(text, count);
+    }
+    let missing = sent.messages.saturating_sub(received.messages);
+    if missing > 0 {
+        let text = format!("acknowledged and not received within {} s", RECEIVE_GRACE.as_secs());
+        received.fail(text, missing);
+    }
+    let report = Report::new("latency", &received, meter.stop()?).acknowledged(&sent.latency);
+    finish(&report, &received, options)
+}
+
+/// Makes sure that the topic is there and returns where each of its queues ends.
+fn prepare_queues(connection: &mut Connection, options: &BenchOptions) -> anyhow::Result<Vec<Queue>> {
+    let frame = options.plan(0, None).frame;
+    connection.call(frame.bytes(), |answer| match answer.code {
+        code::SUCCESS => Ok(()),
+        other => bail!("the first message was refused with {other}: {}", answer.remark()),
+    })?;
+    let mut queues = Vec::new();
+    for queue_id in 0..options.queues {
+        let mut request = Vec::new();
+        let fields = [("topic", options.topic.as_str()), ("queueId", &queue_id.to_string())];
+        push_request(&mut request, code::GET_MAX_OFFSET, 0, &fields, &[]);
+        let end = connection.call(&request, |answer| {
+            answer
+                .number("offset")
+                .with_context(|| format!("no end of queue {queue_id}: {}", answer.remark()))
+        })?;
+        queues.push(Queue::new(options.topic.clone(), queue_id, end));
+    }
+    Ok(queues)
+}
+
+fn finish(report: &Report, outcome: &Outcome, options: &BenchOptions) -> anyhow::Result<ExitCode> {
+    report.print(options.json)?;
+    Ok(if outcome.messages > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Reads CPU time before and after a load.
+struct Meter {
+    server: Processes,
+    client_us: u64,
+    server_us: u64,
+}
+
+impl Meter {
+    fn start(options: &BenchOptions) -> anyhow::Result<Self> {
+        let server = Processes(options.server_pids.clone());
+        Ok(Self { client_us: own_cpu_us().unwrap_or(0), server_us: server.cpu_us()?, server })
+    }
+
+    fn stop(self) -> anyhow::Result<Cost> {
+        let client_cpu_us = own_cpu_us().unwrap_or(0).saturating_sub(self.client_us);
+        if self.server.is_empty() {
+            return Ok(Cost { client_cpu_us, ..Cost::default() });
+        }
+        std::thread::sleep(SETTLE);
+        Ok(Cost {
+            client_cpu_us,
+            server_cpu_us: Some(self.server.cpu_us()?.saturating_sub(self.server_us)),
+            server_anonymous_kib: Some(self.server.anonymous_kib()?),
+        })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let value = text.trim_end_matches('s').parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(value)
+        .ok()
+        .filter(|it| !it.is_zero())
+        .ok_or_else(|| "must be more than 0".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if value > 0.0 && value <= 1e9 { Ok(value) } else { Err("must be more than 0".to_owned()) }
+}
