@@ -1,1 +1,15 @@
-//! Typed headers by family of request. Field names are the Java names.
+//! Typed headers by family of request: what each request code carries in its `extFields`, and what its answer does.
+//!
+//! A type is named as its Java class, a field as its Java field; mirrors `remoting.protocol.header`. A field is
+//! required if every known client sends it, whatever the Java annotation says; the rest is an `Option` or has
+//! Java's default. Fields that only a larger installation uses (static topics, namespaces, units) are left out
+//! and so ignored. Headers of POP and of transactions live with those families.
+
+pub mod admin;
+pub mod client;
+pub mod group;
+pub mod offset;
+pub mod pull;
+pub mod route;
+pub mod send;
+pub mod topic;
