@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand below `cli/`.
 
+pub mod args;
 pub mod bench;
 
 use std::process::ExitCode;

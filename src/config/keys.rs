@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-mod broker;
+pub(in crate::config) mod broker;
 #[cfg(test)]
 mod docs;
 mod namesrv;
@@ -35,21 +35,33 @@ pub enum Timings {
     Apache,
 }
 
-/// What the defaults of some keys depend on.
+/// What some defaults depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// The user's home directory, without a slash at the end.
-    pub home: String,
+    /// The user's home directory, when there is one.
+    pub home: Option<String>,
+    /// Directory below which programs keep the user's data (`$XDG_DATA_HOME`), when there is one.
+    pub data_home: Option<PathBuf>,
+    /// The host's name.
+    pub host_name: String,
     /// Processors available to this process.
     pub cores: usize,
 }
 
 impl Machine {
-    /// Looks at the environment and the processors of this process.
+    /// Looks at the environment, the host's name and the processors of this process.
     pub fn here() -> Self {
-        let home = std::env::var("HOME").unwrap_or_default();
+        let home = std::env::var("HOME").ok().filter(|home| !home.is_empty());
+        let xdg = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let data_home = xdg.or_else(|| home.as_ref().map(|home| Path::new(home).join(".local/share")));
+        let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { home: home.trim_end_matches('/').to_owned(), cores }
+        Self { home, data_home, host_name, cores }
+    }
+
+    /// Returns the path of `name` in the home directory, in the root directory when there is none.
+    fn under_home(&self, name: &str) -> String {
+        format!("{}/{name}", self.home.as_deref().unwrap_or_default().trim_end_matches('/'))
     }
 }
 
@@ -150,7 +162,6 @@ impl Key {
 
 /// A value that is not allowed; its text is one line naming origin, key, value and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{origin}: {key}={value} is not valid; allowed is {allowed}")]
 pub struct KeyError {
     /// Where the value came from.
     pub origin: Origin,
@@ -160,6 +171,20 @@ pub struct KeyError {
     pub value: String,
     /// What is allowed.
     pub allowed: String,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, key, value, allowed } = self;
+        if key == "namesrvAddr" {
+            // The sentence of BrokerStartup, which scripts look for.
+            return write!(
+                out,
+                "{origin}: The Name Server Address[{value}] illegal, please set it as follows, {allowed}"
+            );
+        }
+        write!(out, "{origin}: {key}={value} is not valid; allowed is {allowed}")
+    }
 }
 
 /// What became of an accepted value.

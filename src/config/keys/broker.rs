@@ -24,7 +24,7 @@ const PROXY: &str = "the gRPC endpoint is not available yet";
 const ACCESS: &str = "access control is not available yet: every client may do everything";
 
 // What works differently here, so that there is nothing to set.
-const ONE_READ: &str = "old and new data are read the same way";
+const DISK_GUARD: &str = "the disk guard goes by free bytes: writes are refused only below 256 MiB";
 const UNLINK: &str =
     "a file that is still being read is deleted at once and stays readable until the reader is done";
 const THREADS: &str = "requests share one pool of threads that follows the machine's processors";
@@ -62,19 +62,20 @@ const RATIO: Limit = Limit::Range(0, 100);
 const NOT_EMPTY: Limit = Limit::Rule("any text but an empty one", |text| !text.is_empty());
 const HOURS: Limit = Limit::Rule("hours from 00 to 23 separated by `;`", are_hours);
 const DELAY_LEVELS: Limit = Limit::Rule("times such as `5s 10m 2h 1d` separated by blanks", are_delay_levels);
-const NAME_SERVERS: Limit =
-    Limit::Rule("a list of addresses such as \"127.0.0.1:9876;192.168.0.1:9876\"", |text| {
-        text.is_empty() || name_servers(text).is_some()
-    });
+const NAME_SERVERS: Limit = Limit::Rule("\"127.0.0.1:9876;192.168.0.1:9876\"", |text| {
+    text.is_empty() || name_servers(text).is_some()
+});
 
 /// Splits a list of NameServers; `None` when one of them is not `host:port`.
 ///
-/// Mirrors the check in `BrokerStartup.buildBrokerController`; blanks around an address are dropped.
+/// Mirrors the check in `BrokerStartup.buildBrokerController`; blanks around an address are dropped, and
+/// commas are refused, because they are meant as separators.
 pub(in crate::config) fn name_servers(list: &str) -> Option<Vec<String>> {
     let addresses = list.trim_end_matches(';').split(';').map(str::trim);
     let checked = addresses.map(|address| {
         let (host, port) = address.rsplit_once(':')?;
-        let legal = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+        let is_host = !host.is_empty() && !host.contains([',', ' ', '\t']);
+        let legal = is_host && port.parse::<u16>().is_ok_and(|port| port > 0);
         legal.then(|| address.to_owned())
     });
     checked.collect()
@@ -84,14 +85,27 @@ fn are_hours(text: &str) -> bool {
     text.split(';').all(|hour| hour.trim().parse::<u8>().is_ok_and(|hour| hour < 24))
 }
 
-/// Mirrors what `ScheduleMessageService.parseDelayLevel` understands.
 fn are_delay_levels(text: &str) -> bool {
-    let mut levels = text.split(' ').peekable();
-    levels.peek().is_some()
-        && levels.all(|level| {
-            let number = level.strip_suffix(['s', 'm', 'h', 'd']);
-            number.is_some_and(|number| number.parse::<u32>().is_ok_and(|number| number > 0))
-        })
+    delay_levels_ms(text).is_some()
+}
+
+/// Reads the delays of a `messageDelayLevel` text in milliseconds; `None` when one is not a time.
+///
+/// Mirrors `ScheduleMessageService.parseDelayLevel`.
+pub(in crate::config) fn delay_levels_ms(text: &str) -> Option<Vec<u64>> {
+    let levels = text.split(' ').map(|level| {
+        let unit = level.chars().last()?;
+        let unit_ms = match unit {
+            's' => 1_000,
+            'm' => 60_000,
+            'h' => 3_600_000,
+            'd' => 86_400_000,
+            _ => return None,
+        };
+        let number: u32 = level.strip_suffix(unit)?.parse().ok()?;
+        (number > 0).then(|| u64::from(number) * unit_ms)
+    });
+    levels.collect()
 }
 
 key_table! {
@@ -151,9 +165,9 @@ key_table! {
             pull_batch_max_message_count: i32 = 160, limit POSITIVE, "pullBatchMaxMessageCount", live, WORKS, "messages that one pull may ask for";
             max_transfer_bytes_on_message_in_memory: i32 = 262_144, limit POSITIVE, "maxTransferBytesOnMessageInMemory", live, WORKS, "bytes in one pull answer";
             max_transfer_count_on_message_in_memory: i32 = 32, limit POSITIVE, "maxTransferCountOnMessageInMemory", live, WORKS, "messages in one pull answer";
-            max_transfer_bytes_on_message_in_disk: i32 = 65_536, limit POSITIVE, "maxTransferBytesOnMessageInDisk", live, idle(ONE_READ), "bytes in one pull answer from old data";
-            max_transfer_count_on_message_in_disk: i32 = 8, limit POSITIVE, "maxTransferCountOnMessageInDisk", live, idle(ONE_READ), "messages in one pull answer from old data";
-            access_message_in_memory_max_ratio: i32 = 40, limit RATIO, "accessMessageInMemoryMaxRatio", live, idle(ONE_READ), "per cent of memory within which data counts as new";
+            max_transfer_bytes_on_message_in_disk: i32 = 65_536, limit POSITIVE, "maxTransferBytesOnMessageInDisk", live, WORKS, "bytes in one pull answer from old data";
+            max_transfer_count_on_message_in_disk: i32 = 8, limit POSITIVE, "maxTransferCountOnMessageInDisk", live, WORKS, "messages in one pull answer from old data";
+            access_message_in_memory_max_ratio: i32 = 40, limit RATIO, "accessMessageInMemoryMaxRatio", live, WORKS, "per cent of memory within which data counts as new";
             max_filter_message_size: i32 = 16_000, limit POSITIVE, "maxFilterMessageSize", live, WORKS, "bytes of consume queue that one filtered pull may look through";
             travel_cq_file_num_when_get_message: i32 = 1, limit POSITIVE, "travelCqFileNumWhenGetMessage", live, idle("a pull looks into as many files as it needs"), "consume-queue files that one pull may look into";
             reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live, WORKS, "refuses consumers of the old pull kind";
@@ -178,7 +192,7 @@ key_table! {
             config_black_list: String = "configBlackList;brokerConfigPath".into(), "configBlackList", restart, WORKS, "keys that UPDATE_BROKER_CONFIG refuses, separated by `;`";
 
             // Store: places and sizes.
-            store_path_root_dir: String = format!("{}/store", machine.home), limit NOT_EMPTY, "storePathRootDir", restart, WORKS, "directory of the store; `rmq-lite start` keeps it in its data directory unless told otherwise";
+            store_path_root_dir: String = machine.under_home("store"), limit NOT_EMPTY, "storePathRootDir", restart, WORKS, "directory of the store; `rmq-lite start` keeps it in its data directory unless told otherwise";
             store_path_commit_log: Option<String> = None, limit NOT_EMPTY, "storePathCommitLog", restart, WORKS, "directory of the commit log; unset, `commitlog` in the root";
             store_path_consume_queue: Option<String> = None, limit NOT_EMPTY, "storePathConsumeQueue", restart, WORKS, "directory of the consume queues; unset, `consumequeue` in the root; Apache ignores the key";
             store_path_index: Option<String> = None, limit NOT_EMPTY, "storePathIndex", restart, WORKS, "directory of the index; unset, `index` in the root; Apache ignores the key";
@@ -191,18 +205,18 @@ key_table! {
             max_index_num: i32 = 20_000_000, limit POSITIVE, "maxIndexNum", restart, WORKS, "entries of one index file";
             max_msgs_num_batch: i32 = 64, limit POSITIVE, "maxMsgsNumBatch", live, WORKS, "messages that one query may return at most";
             default_query_max_num: i32 = 32, limit POSITIVE, "defaultQueryMaxNum", live, WORKS, "messages that a query returns unless it says how many";
-            message_index_safe: bool = false, "messageIndexSafe", restart, WORKS, "lets the index limit what recovery trusts";
+            message_index_safe: bool = false, "messageIndexSafe", restart, idle("the index never limits what recovery trusts"), "lets the index limit what recovery trusts";
 
             // Store: durability.
-            flush_disk_type: FlushDiskType = FlushDiskType::AsyncFlush, "flushDiskType", restart, WORKS, "when a send is acknowledged: once it is on the disk, or at once";
+            flush_disk_type: FlushDiskType = FlushDiskType::AsyncFlush, "flushDiskType", live, WORKS, "when a send is acknowledged: once it is on the disk, or at once";
             sync_flush_timeout: i32 = 5_000, limit POSITIVE, "syncFlushTimeout", live, WORKS, "milliseconds to wait for the disk before a send is answered FLUSH_DISK_TIMEOUT";
-            flush_interval_commit_log: i32 = 500, limit POSITIVE, "flushIntervalCommitLog", restart, WORKS, "milliseconds between flushes of the commit log with ASYNC_FLUSH";
-            flush_commit_log_timed: bool = true, "flushCommitLogTimed", restart, WORKS, "flushes the commit log each interval, even when messages come in between";
-            flush_commit_log_least_pages: i32 = 4, limit NATURAL, "flushCommitLogLeastPages", restart, WORKS, "pages of 4 KiB that make a flush of the commit log worth while";
-            flush_commit_log_thorough_interval: i32 = 10_000, limit NATURAL, "flushCommitLogThoroughInterval", restart, WORKS, "milliseconds after which the commit log is flushed however little there is";
-            flush_interval_consume_queue: i32 = 1_000, limit POSITIVE, "flushIntervalConsumeQueue", restart, WORKS, "milliseconds between flushes of the consume queues";
-            flush_consume_queue_least_pages: i32 = 2, limit NATURAL, "flushConsumeQueueLeastPages", restart, WORKS, "pages of 4 KiB that make a flush of a consume queue worth while";
-            flush_consume_queue_thorough_interval: i32 = 60_000, limit NATURAL, "flushConsumeQueueThoroughInterval", restart, WORKS, "milliseconds after which consume queues are flushed however little there is";
+            flush_interval_commit_log: i32 = 500, limit POSITIVE, "flushIntervalCommitLog", live, WORKS, "milliseconds between flushes of the commit log with ASYNC_FLUSH";
+            flush_commit_log_timed: bool = true, "flushCommitLogTimed", restart, idle("the commit log is flushed each interval in any case"), "flushes the commit log each interval, even when messages come in between";
+            flush_commit_log_least_pages: i32 = 4, limit NATURAL, "flushCommitLogLeastPages", live, WORKS, "pages of 4 KiB that make a flush of the commit log worth while";
+            flush_commit_log_thorough_interval: i32 = 10_000, limit NATURAL, "flushCommitLogThoroughInterval", live, WORKS, "milliseconds after which the commit log is flushed however little there is";
+            flush_interval_consume_queue: i32 = 1_000, limit POSITIVE, "flushIntervalConsumeQueue", live, WORKS, "milliseconds between flushes of the consume queues";
+            flush_consume_queue_least_pages: i32 = 2, limit NATURAL, "flushConsumeQueueLeastPages", live, WORKS, "pages of 4 KiB that make a flush of a consume queue worth while";
+            flush_consume_queue_thorough_interval: i32 = 60_000, limit NATURAL, "flushConsumeQueueThoroughInterval", live, WORKS, "milliseconds after which consume queues are flushed however little there is";
             check_crc_on_recover: bool = true, "checkCRCOnRecover", restart, WORKS, "checks the bodies of recovered messages";
             duplication_enable: bool = false, "duplicationEnable", restart, idle(REPLICATION), "leaves dispatching to an outside replicator";
             flush_delay_offset_interval: i64 = 10_000, limit POSITIVE_LONG, "flushDelayOffsetInterval", restart, idle(KINDS), "milliseconds between writings of the delay levels' progress";
@@ -211,11 +225,11 @@ key_table! {
             delete_when: String = "04".into(), limit HOURS, "deleteWhen", live, WORKS, "hours of the day at which expired files are deleted, `00` to `23`, separated by `;`";
             file_reserved_time: i32 = 72, limit NATURAL, "fileReservedTime", live, WORKS, "hours after its last message that a commit-log file is kept";
             disk_max_used_space_ratio: i32 = 75, limit RATIO, "diskMaxUsedSpaceRatio", live, WORKS, "per cent of the disk in use from which expired files are deleted at any hour; taken into 10 to 95 as by Apache";
-            disk_space_clean_forcibly_ratio: i32 = 85, limit RATIO, "diskSpaceCleanForciblyRatio", live, WORKS, "per cent of the disk in use from which files are deleted before they expire";
-            disk_space_warning_level_ratio: i32 = 90, limit RATIO, "diskSpaceWarningLevelRatio", live, idle("writes are refused only when less than 256 MiB are left"), "per cent of the disk in use from which Apache refuses writes";
+            disk_space_clean_forcibly_ratio: i32 = 85, limit RATIO, "diskSpaceCleanForciblyRatio", live, idle(DISK_GUARD), "per cent of the disk in use from which files are deleted before they expire";
+            disk_space_warning_level_ratio: i32 = 90, limit RATIO, "diskSpaceWarningLevelRatio", live, idle(DISK_GUARD), "per cent of the disk in use from which Apache refuses writes";
             clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", live, WORKS, "allows deleting files before they expire when the disk is nearly full";
-            delete_file_batch_max: i32 = 10, limit POSITIVE, "deleteFileBatchMax", live, WORKS, "files that one round deletes";
-            clean_resource_interval: i32 = 10_000, limit POSITIVE, "cleanResourceInterval", restart, WORKS, "milliseconds between rounds of deletion";
+            delete_file_batch_max: i32 = 10, limit POSITIVE, "deleteFileBatchMax", live, idle("one round deletes every expired file"), "files that one round deletes";
+            clean_resource_interval: i32 = 10_000, limit POSITIVE, "cleanResourceInterval", live, WORKS, "milliseconds between rounds of deletion";
             delete_commit_log_files_interval: i32 = 100, limit NATURAL, "deleteCommitLogFilesInterval", live, idle(UNLINK), "milliseconds between two deletions of commit-log files";
             delete_consume_queue_files_interval: i32 = 100, limit NATURAL, "deleteConsumeQueueFilesInterval", live, idle(UNLINK), "milliseconds between two deletions of consume-queue files";
             destroy_maped_file_interval_forcibly: i32 = 120_000, limit NATURAL, "destroyMapedFileIntervalForcibly", live, idle(UNLINK), "milliseconds after which a deleted file that is still being read is taken away";

@@ -22,8 +22,8 @@ key_table! {
         fields {
             listen_port: i32 = 9_876, limit Limit::Range(0, 65_535), "listenPort", restart, WORKS, "port for brokers and clients; 0 is any free port";
             bind_address: String = "0.0.0.0".into(), limit NOT_EMPTY, "bindAddress", restart, WORKS, "address to listen on; `rmq-lite start` listens on 127.0.0.1 unless told otherwise";
-            kv_config_path: String = format!("{}/namesrv/kvConfig.json", machine.home), limit NOT_EMPTY, "kvConfigPath", restart, WORKS, "file of the key-value configuration; `rmq-lite start` keeps it in its data directory unless told otherwise";
-            config_store_path: String = format!("{}/namesrv/namesrv.properties", machine.home), limit NOT_EMPTY, "configStorePath", restart, WORKS, "file that configuration updates are written to; the file given by -c when there is one";
+            kv_config_path: String = machine.under_home("namesrv/kvConfig.json"), limit NOT_EMPTY, "kvConfigPath", restart, WORKS, "file of the key-value configuration; `rmq-lite start` keeps it in its data directory unless told otherwise";
+            config_store_path: String = machine.under_home("namesrv/namesrv.properties"), limit NOT_EMPTY, "configStorePath", restart, WORKS, "file that configuration updates are written to; the file given by -c when there is one";
             config_black_list: String = "configBlackList;configStorePath;kvConfigPath".into(), "configBlackList", restart, WORKS, "keys that UPDATE_NAMESRV_CONFIG refuses, separated by `;`";
             order_message_enable: bool = false, "orderMessageEnable", live, WORKS, "adds the order configuration of a topic to its routes";
             return_order_topic_config_to_broker: bool = true, "returnOrderTopicConfigToBroker", live, WORKS, "answers registrations with the order configuration of all topics";

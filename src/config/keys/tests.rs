@@ -7,7 +7,12 @@ use super::*;
 use crate::config::properties;
 
 fn machine() -> Machine {
-    Machine { home: "/home/user".to_owned(), cores: 4 }
+    Machine {
+        home: Some("/home/user/".to_owned()),
+        data_home: Some("/home/user/.local/share".into()),
+        host_name: "host".to_owned(),
+        cores: 4,
+    }
 }
 
 fn apache() -> BrokerKeys {
@@ -156,6 +161,23 @@ fn bad_values() {
     }
 }
 
+/// The list of NameServers is checked as by Apache, with its sentence; none at all is allowed.
+#[test]
+fn name_server_lists() {
+    for list in ["127.0.0.1:9876", "a:1;b:65535", "a:1;", " a:1 ; b:2 ", "::1:9876", "[::1]:9876", ""] {
+        apache().set("namesrvAddr", list, flag()).unwrap();
+    }
+    for list in ["127.0.0.1", "a:1;;b:2", "a:0", "a:65536", ":9876", "a:x", "a:1,b:2", ";a:1"] {
+        assert_eq!(
+            apache().set("namesrvAddr", list, flag()).unwrap_err().to_string(),
+            format!(
+                "--set: The Name Server Address[{list}] illegal, please set it as follows, \
+                 \"127.0.0.1:9876;192.168.0.1:9876\""
+            )
+        );
+    }
+}
+
 /// A message about a file names the file and the line of the value that counts.
 #[test]
 fn file_and_line() {
@@ -195,7 +217,7 @@ fn aliases_and_idle_keys() {
     assert_eq!(applied.key, Some("mappedFileSizeCommitLog"));
     assert_eq!(
         applied.note.unwrap(),
-        "--set: mapedFileSizeCommitLog is read as mappedFileSizeCommitLog (its name before 4.4)"
+        "--set: mapedFileSizeCommitLog is read as mappedFileSizeCommitLog (its name in 4.4 and before)"
     );
     assert_eq!(keys.mapped_file_size_commit_log, 65_536);
     let applied = keys.set("destroyMappedFileIntervalForcibly", "5", flag()).unwrap();

@@ -1,1 +1,0 @@
-//! Writes `docs/configuration.md` from the tables.
