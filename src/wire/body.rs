@@ -4,13 +4,25 @@
 //! heartbeat,admin,subscription}`. Absent and null fields get the class's default, unknown ones are ignored.
 //! Tables are ordered maps, so that the same content always prints the same text. Time stamps are milliseconds.
 
+pub mod admin;
+pub mod auth;
+pub mod connection;
 pub mod data_version;
+pub mod group;
 pub mod heartbeat;
+pub mod kv;
+pub mod lock;
 pub mod mapping;
 pub mod message_queue;
+pub mod offset;
 pub mod register;
 pub mod route;
+pub mod running;
+pub mod stats;
 pub mod topic;
+
+#[cfg(test)]
+mod tests;
 
 use serde::de::DeserializeOwned;
 

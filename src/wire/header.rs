@@ -6,6 +6,7 @@
 //! and so ignored. Headers of POP and of transactions live with those families.
 
 pub mod admin;
+pub mod auth;
 pub mod client;
 pub mod group;
 pub mod offset;
@@ -13,3 +14,6 @@ pub mod pull;
 pub mod route;
 pub mod send;
 pub mod topic;
+
+#[cfg(test)]
+mod tests;

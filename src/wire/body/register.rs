@@ -150,6 +150,21 @@ mod tests {
         assert_eq!(old.topic_config_serialize_wrapper.topic_config_table.len(), 2);
     }
 
+    /// What the jars of release 5.3.3 wrote is read.
+    #[test]
+    fn apache_bytes() {
+        let hex = "78da2d8ecd0ac2301084a34f52e62841145124370f2a057f90162f22218dab16daa624e9a194bebb69916560999d6f58c618efa04d5379b2102b0ee795a73b59979b0a62c1e1f3928259d610eb9e3136099aa5d136cc264ae2cbf1b497e9ee18750839a73e34f76d4d1038c4872b0662fa78fe39ea9055aa1cae193874636dfc3aab50ddf51cafdcfa16e2ad0a471c541bfd1d3f70da8c85527e0a93a942cac07a53e73a98c9b87b55dc1a6ac8412cfb1fe7d63ddd";
+        let bytes: Vec<u8> =
+            (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect();
+        let body = RegisterBrokerBody::decode(&bytes, true, 479).unwrap();
+        let wrapper = &body.topic_config_serialize_wrapper;
+        assert_eq!(wrapper.data_version, DataVersion { counter: 3, state_version: 0, timestamp: 5 });
+        let mut topic = TopicConfig::new("T", 8, 6);
+        topic.attributes.insert("message.type".into(), "FIFO".into());
+        assert_eq!(wrapper.topic_config_table, [("T".to_owned(), topic)].into());
+        assert_eq!(wrapper.topic_queue_mapping_info_map["S"].bname, "b");
+    }
+
     fn deflate(text: &[u8]) -> Vec<u8> {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(text).unwrap();
