@@ -1,1 +1,6 @@
-//! Placeholder.
+//! One broker: topics, groups, messages in and out.
+
+pub mod name;
+pub mod persist;
+pub mod stats;
+pub mod topic;
