@@ -32,11 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let prepared = Arc::new(Prepared::new(body_bytes));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     println!("floor listens on {}", listener.local_addr()?);
-    for stream in listener.incoming() {
+    for (stream, number) in listener.incoming().zip(0..) {
         let (stream, prepared) = (stream?, Arc::clone(&prepared));
         std::thread::spawn(move || {
             // A peer that goes away ends its thread; there is nobody to tell.
-            let _ = Connection::new(stream, prepared).and_then(Connection::serve);
+            let _ = Connection::new(stream, prepared, number).and_then(Connection::serve);
         });
     }
     Ok(())
@@ -55,10 +55,10 @@ impl Prepared {
         Self { records, batch_bytes: batch.len() }
     }
 
-    /// Returns the batch for a pull at this queue offset.
-    fn at(&self, queue_offset: u64) -> &[u8] {
+    /// Returns one of the batches; any number selects one.
+    fn at(&self, index: u64) -> &[u8] {
         let batches = self.records.len() / self.batch_bytes;
-        let start = (queue_offset / PULL_BATCH) as usize % batches * self.batch_bytes;
+        let start = index as usize % batches * self.batch_bytes;
         &self.records[start..start + self.batch_bytes]
     }
 }
@@ -66,18 +66,20 @@ impl Prepared {
 struct Connection {
     stream: TcpStream,
     prepared: Arc<Prepared>,
+    /// Counts the connections, so that each pulls from elsewhere.
+    number: u64,
     ring: Vec<u8>,
     ring_at: usize,
     answers: Vec<u8>,
-    /// Where in `answers` a prepared batch belongs, and for which queue offset.
+    /// Where in `answers` a prepared batch belongs, and which one.
     batches: Vec<(usize, u64)>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, prepared: Arc<Prepared>) -> Result<Self, Box<dyn Error>> {
+    fn new(stream: TcpStream, prepared: Arc<Prepared>, number: u64) -> Result<Self, Box<dyn Error>> {
         stream.set_nodelay(true)?;
         let ring = vec![0; RING_BYTES];
-        Ok(Self { stream, prepared, ring, ring_at: 0, answers: Vec::new(), batches: Vec::new() })
+        Ok(Self { stream, prepared, number, ring, ring_at: 0, answers: Vec::new(), batches: Vec::new() })
     }
 
     fn serve(mut self) -> Result<(), Box<dyn Error>> {
@@ -117,7 +119,9 @@ impl Connection {
                  \"remark\":\"FOUND\",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479}}"
             )
             .ok()?;
-            self.batches.push((self.answers.len(), queue_offset));
+            // Queues and connections start far from each other; the opaque stands for the queue.
+            let index = queue_offset / PULL_BATCH + opaque % 1_024 * 97 + self.number * 1_009;
+            self.batches.push((self.answers.len(), index));
             self.prepared.batch_bytes
         } else {
             self.keep(body);
@@ -154,9 +158,9 @@ impl Connection {
         } else {
             let mut pieces = Vec::with_capacity(self.batches.len() * 2);
             let mut from = 0;
-            for (at, queue_offset) in self.batches.drain(..) {
+            for (at, index) in self.batches.drain(..) {
                 pieces.push(IoSlice::new(&self.answers[from..at]));
-                pieces.push(IoSlice::new(self.prepared.at(queue_offset)));
+                pieces.push(IoSlice::new(self.prepared.at(index)));
                 from = at;
             }
             let mut rest = &mut pieces[..];

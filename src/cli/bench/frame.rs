@@ -18,6 +18,8 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use crate::clock::Clock;
+
 /// Apache's default limit of a frame (`com.rocketmq.remoting.frameMaxLength`).
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Every opaque starts here and stays below 2^31, so it always has ten digits and can be patched in place.
@@ -107,7 +109,7 @@ impl SendFrame {
         let queue_zero = "0".repeat(queue_digits);
         let key = "0".repeat(KEY_DIGITS);
         let properties = format!("UNIQ_KEY\\u0002{key}\\u0001WAIT\\u0002true\\u0001");
-        let born = "1000000000000";
+        let born = Clock::new().now_ms().to_string();
         let fields = [
             ("a", "rmq-lite-bench"),
             ("b", &topic_zero),
@@ -115,7 +117,7 @@ impl SendFrame {
             ("d", &wish.to_string()),
             ("e", &queue_zero),
             ("f", "0"),
-            ("g", born),
+            ("g", &born),
             ("h", "0"),
             ("i", &properties),
             ("j", "0"),
