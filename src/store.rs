@@ -1,30 +1,49 @@
-//! MessageStore: put, read, query, offsets in queue.
+//! The messages of one broker on disk: put, read, query, offsets in queues; mirrors `DefaultMessageStore`.
+//!
+//! A message is appended to the commit log (`put`, `commit_log`), becomes visible in its consume queue and in the
+//! index (`dispatch`), and is made safe (`flush`). `recover` finds out after a start what is there, `retention`
+//! deletes what is old. Formats are exactly Apache's, so that either broker starts on the other's store.
+//!
+//! The store is synchronous and never sleeps; waiting for the disk is [`Receipt::durable`]. It does not know
+//! brokers or clients: whoever wants to hear of arrivals subscribes.
+//!
+//! Locks, in the order in which they may be taken: the dispatcher, the put lock (the log's tail), the table of topics
+//! not loaded yet, the files of one queue. No lock is held while waiting for the disk, except that a new file
+//! is made under the one that needs it.
 
-#![allow(unused_variables, clippy::needless_pass_by_value, clippy::unused_self)]
-
+mod checkpoint;
+mod commit_log;
+mod consume_queue;
+mod disk;
+mod dispatch;
 mod error;
+mod flush;
+mod index_file;
+mod mapped_file;
+mod mapped_queue;
 mod options;
+mod put;
+mod queues;
+mod read;
+mod recover;
+mod retention;
 mod types;
 
-/// Placeholder of the consume-queue format.
-pub(crate) mod consume_queue {
-    /// Bytes of one entry.
-    pub(crate) const UNIT_BYTES: usize = 20;
-}
-/// Placeholder of the index format.
-pub(crate) mod index_file {
-    /// Bytes of one index file.
-    pub(crate) fn file_bytes(slots: u32, entries: u32) -> u64 {
-        40 + 4 * u64::from(slots) + 20 * u64::from(entries)
-    }
-}
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
-pub use error::{Error, NotAtEnd, PutError};
+pub use disk::{Disk, FileSystem};
+pub use error::{Error, PutError};
 pub use options::{FlushDiskType, StoreOptions};
+pub use put::Receipt;
+pub use read::RecordFilter;
 pub use types::*;
 
 use crate::clock::Clock;
@@ -33,194 +52,256 @@ use crate::lifecycle::Lifecycle;
 
 /// The messages of one broker on disk.
 pub struct MessageStore {
-    _private: (),
+    options: ArcSwap<StoreOptions>,
+    clock: Clock,
+    faults: Faults,
+    disk: Arc<dyn FileSystem>,
+    log: commit_log::CommitLog,
+    queues: queues::Queues,
+    index: index_file::Index,
+    checkpoint: checkpoint::Checkpoint,
+    dispatcher: Mutex<dispatch::Dispatcher>,
+    /// Up to where the log is dispatched.
+    dispatched: AtomicI64,
+    listener: ArcSwapOption<ArrivalListener>,
+    flushed: flush::Flushed,
+    threads: flush::Threads,
+    /// `flush_disk_type` of the options, for the hot path.
+    sync_flush: AtomicBool,
+    refusals: Refusals,
+    put_failures: AtomicU64,
+    reads: ReadCounters,
+    memory_bytes: u64,
+    /// Holds the lock on the directory.
+    _lock: File,
 }
 
-/// Proof that a put took place, and the means to wait for the disk.
-#[derive(Debug)]
-pub struct Receipt {
-    /// Where the (first) record is.
-    pub physical_offset: PhysicalOffset,
-    /// Where every record of the put is, in order.
-    pub physical_offsets: PhysicalOffsets,
-    /// Bytes of all records.
-    pub size: usize,
-    /// Queue offset of the (first) message.
-    pub queue_offset: QueueOffset,
-    /// When it was stored, milliseconds.
-    pub store_timestamp: i64,
-    /// Number of messages.
-    pub msg_num: usize,
+impl std::fmt::Debug for MessageStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessageStore")
+            .field("log_begins", &self.log.min())
+            .field("log_ends", &self.log.written())
+            .finish_non_exhaustive()
+    }
 }
 
-impl Receipt {
-    /// Says whether nothing is left to wait for.
-    pub fn is_durable(&self) -> bool {
-        unimplemented!("lands next")
-    }
+/// Why puts are refused; the number is a bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Refusal {
+    Stopped = 1,
+    Poisoned = 2,
+    QueueError = 4,
+    DiskFull = 8,
+    Forbidden = 16,
+}
 
-    /// Waits until the message is as safe as was asked for, at most the flush time-out.
-    #[allow(clippy::unused_async)]
-    pub async fn durable(self) -> PutStatus {
-        unimplemented!("lands next")
-    }
+#[derive(Debug, Default)]
+struct Refusals {
+    bits: AtomicU32,
+    reasons: Mutex<BTreeMap<Refusal, String>>,
+}
+
+#[derive(Debug, Default)]
+struct ReadCounters {
+    found: AtomicU64,
+    missed: AtomicU64,
+    messages: AtomicU64,
 }
 
 impl MessageStore {
-    /// Opens the store, recovers it, and changes nothing if that is impossible.
+    /// Opens the store under the options' paths and recovers it; blocks. Makes the root directory and the lock file,
+    /// and changes nothing else when the directory is in use or a file has a wrong length.
     pub fn open(options: StoreOptions, clock: Clock, faults: Faults) -> Result<Arc<Self>, Error> {
-        unimplemented!("lands next")
+        Self::open_on(Arc::new(Disk), options, clock, faults)
     }
-    /// Marks the store as in use and starts its threads.
+
+    /// Opens the store on another file system than the operating system's.
+    pub fn open_on(
+        disk: Arc<dyn FileSystem>,
+        options: StoreOptions,
+        clock: Clock,
+        faults: Faults,
+    ) -> Result<Arc<Self>, Error> {
+        recover::open(disk, options, clock, faults)
+    }
+
+    /// Marks the store as in use and starts its two threads.
     pub fn start(self: &Arc<Self>, lifecycle: &Lifecycle) -> Result<(), Error> {
-        unimplemented!("lands next")
+        recover::write_abort_file(&self.options.load().abort_file)?;
+        flush::start_threads(self, lifecycle)
     }
-    /// Dispatches and flushes everything, writes the checkpoint, and removes the mark. Blocks.
+
+    /// Refuses puts from now on, dispatches and flushes what is there, writes the checkpoint and removes the mark,
+    /// unless something is left behind. Blocks. Reads go on. A second call does nothing.
     pub fn stop(&self) {
-        unimplemented!("lands next")
+        flush::stop(self);
     }
+
     /// Returns the options in force.
     pub fn options(&self) -> Arc<StoreOptions> {
-        unimplemented!("lands next")
+        self.options.load_full()
     }
-    /// Changes what may change while running: everything but paths and file sizes.
+
+    /// Changes what may change while running: everything but paths and file sizes, which stay as they are.
     pub fn set_options(&self, options: StoreOptions) {
-        unimplemented!("lands next")
+        let old = self.options.load_full();
+        let new = StoreOptions {
+            root: old.root.clone(),
+            commit_log_dir: old.commit_log_dir.clone(),
+            consume_queue_dir: old.consume_queue_dir.clone(),
+            index_dir: old.index_dir.clone(),
+            checkpoint_file: old.checkpoint_file.clone(),
+            abort_file: old.abort_file.clone(),
+            commit_log_file_bytes: old.commit_log_file_bytes,
+            consume_queue_file_bytes: old.consume_queue_file_bytes,
+            max_hash_slot_num: old.max_hash_slot_num,
+            max_index_num: old.max_index_num,
+            ..options
+        };
+        self.sync_flush.store(new.flush_disk_type == FlushDiskType::Sync, Ordering::SeqCst);
+        self.options.store(Arc::new(new));
+        self.threads.wake();
+        self.dispatch();
     }
-    /// Appends a message.
-    pub fn put(&self, message: &NewMessage<'_>) -> Result<Receipt, PutError> {
-        unimplemented!("lands next")
+
+    #[inline]
+    fn flush_disk_type(&self) -> FlushDiskType {
+        if self.sync_flush.load(Ordering::Relaxed) { FlushDiskType::Sync } else { FlushDiskType::Async }
     }
-    /// Appends messages of one topic and queue: all or none, with consecutive queue offsets.
-    pub fn put_batch(&self, messages: &[NewMessage<'_>]) -> Result<Receipt, PutError> {
-        unimplemented!("lands next")
+
+    /// Sets who is told of arrivals; replaces a former listener.
+    pub fn on_arrival(&self, listener: ArrivalListener) {
+        self.listener.store(Some(Arc::new(listener)));
     }
-    /// Reads messages of a queue from `offset` on. `filter` sees the tag code, `record_filter` the whole record.
-    pub fn read(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        offset: QueueOffset,
-        limits: &ReadLimits,
-        filter: &dyn Fn(i64) -> bool,
-        record_filter: Option<&dyn Fn(&[u8]) -> bool>,
-    ) -> ReadOutcome {
-        unimplemented!("lands next")
-    }
-    /// Returns the record at a physical offset, if a message really starts there and is in its queue.
-    pub fn read_record(&self, offset: PhysicalOffset) -> Result<Option<Bytes>, Error> {
-        unimplemented!("lands next")
-    }
-    /// Returns one past the last message of a queue; 0 when there is no such queue.
-    pub fn max_offset_in_queue(&self, topic: &str, queue_id: i32) -> QueueOffset {
-        unimplemented!("lands next")
-    }
-    /// Returns the first message of a queue; 0 when there is no such queue (`None` tells the two apart in [`MessageStore::has_queue`]).
-    pub fn min_offset_in_queue(&self, topic: &str, queue_id: i32) -> QueueOffset {
-        unimplemented!("lands next")
-    }
-    /// Says whether the queue ever had a message.
-    pub fn has_queue(&self, topic: &str, queue_id: i32) -> bool {
-        unimplemented!("lands next")
-    }
-    /// Finds a message by the time it was stored.
-    pub fn offset_by_time(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        timestamp_ms: i64,
-        boundary: Boundary,
-    ) -> QueueOffset {
-        unimplemented!("lands next")
-    }
-    /// Returns when a message was stored, milliseconds.
-    pub fn store_timestamp_at(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Option<i64> {
-        unimplemented!("lands next")
-    }
-    /// Returns when the first message of a queue was stored, milliseconds.
-    pub fn earliest_message_time(&self, topic: &str, queue_id: i32) -> Option<i64> {
-        unimplemented!("lands next")
-    }
-    /// Says whether entry 0 of the queue is still there and its message recent enough to be in memory: then a
-    /// new group begins at 0 (QUERY_CONSUMER_OFFSET).
-    pub fn begins_in_memory(&self, topic: &str, queue_id: i32) -> bool {
-        unimplemented!("lands next")
-    }
-    /// Returns entries of a queue, at most `count`, from `from` on.
-    pub fn queue_entries(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        from: QueueOffset,
-        count: usize,
-    ) -> Vec<QueueEntry> {
-        unimplemented!("lands next")
-    }
+
     /// Returns where the commit log begins.
     pub fn min_physical_offset(&self) -> PhysicalOffset {
-        unimplemented!("lands next")
+        PhysicalOffset(self.log.min())
     }
+
     /// Returns where the commit log ends.
     pub fn max_physical_offset(&self) -> PhysicalOffset {
-        unimplemented!("lands next")
+        PhysicalOffset(self.log.written())
     }
+
     /// Returns up to where the commit log is on the disk.
     pub fn flushed_offset(&self) -> PhysicalOffset {
-        unimplemented!("lands next")
+        PhysicalOffset(self.flushed.get())
     }
+
     /// Returns how many bytes of the commit log wait for dispatch.
     pub fn dispatch_behind_bytes(&self) -> i64 {
-        unimplemented!("lands next")
+        (self.log.written() - self.dispatched.load(Ordering::Relaxed)).max(0)
     }
+
     /// Returns when the first record of the commit log was stored, milliseconds.
     pub fn earliest_store_timestamp(&self) -> Option<i64> {
-        unimplemented!("lands next")
+        self.log.store_timestamp(self.log.min())
     }
-    /// Returns room on the volumes of the commit log and of the consume queues.
+
+    /// Returns the room on the volumes of the commit log and of the consume queues; zeros when unknown.
     pub fn disk_space(&self) -> (DiskSpace, DiskSpace) {
-        unimplemented!("lands next")
+        let options = self.options.load();
+        let space = |path| self.disk.space(path).unwrap_or_default();
+        (space(&options.commit_log_dir), space(&options.consume_queue_dir))
     }
-    /// Finds messages by a key of their topic, newest first, stored in `begin_ms..=end_ms`.
-    pub fn query_message(
-        &self,
-        topic: &str,
-        key: &str,
-        max: usize,
-        begin_ms: i64,
-        end_ms: i64,
-    ) -> QueryOutcome {
-        unimplemented!("lands next")
+
+    /// Returns every topic that has queues with messages, and their ids in order. May list directories.
+    pub fn topics_with_queues(&self) -> Vec<(Arc<str>, Vec<i32>)> {
+        self.queues.topics()
     }
-    /// Sets who is told of arrivals.
-    pub fn on_arrival(&self, listener: ArrivalListener) {
-        unimplemented!("lands next")
-    }
+
     /// Removes every queue of a topic; its offsets begin at 0 again. Its records stay in the log until they are old.
     pub fn delete_topic(&self, topic: &str) -> Result<(), Error> {
-        unimplemented!("lands next")
+        self.dispatch_and_wait();
+        let _dispatcher = self.lock_dispatcher();
+        // Nobody may assign offsets of a queue that goes away; a panicked put assigns none.
+        let _tail = self.log.lock().ok();
+        self.queues.delete_topic(topic)
     }
-    /// Returns every topic that has queues on disk, with their ids in order.
-    pub fn topics_with_queues(&self) -> Vec<(Arc<str>, Vec<i32>)> {
-        unimplemented!("lands next")
-    }
-    /// Removes queues whose messages are all gone from the log, except those for which `keep` says yes; returns how many.
+
+    /// Removes queues whose messages are all gone from the log, unless `keep` says yes to their topic; returns how
+    /// many went. The reference keeps system topics.
     pub fn clean_expired_consume_queues(&self, keep: &dyn Fn(&str) -> bool) -> Result<usize, Error> {
-        unimplemented!("lands next")
+        self.queues.load_all(false)?;
+        let log_min = self.log.min();
+        let mut expired = Vec::new();
+        self.queues.for_each(|queue| {
+            if queue.max() > 0 && queue.max_physical() <= log_min && !keep(&queue.topic) {
+                expired.push(Arc::clone(queue));
+            }
+        });
+        let _dispatcher = self.lock_dispatcher();
+        let _tail = self.log.lock().ok();
+        let mut removed = 0;
+        for queue in expired {
+            if queue.max_physical() <= log_min && queue.max() == queue.next.load(Ordering::Relaxed) {
+                self.queues.delete_queue(&queue)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
-    /// Deletes commit-log files whose time is over, at any hour; returns how many.
-    pub fn delete_expired_files_now(&self) -> Result<usize, Error> {
-        unimplemented!("lands next")
-    }
+
     /// Says whether messages are taken.
     pub fn is_writeable(&self) -> bool {
-        unimplemented!("lands next")
+        self.refusals.bits.load(Ordering::Relaxed) == 0
     }
+
     /// Returns why messages are refused, in words for a person.
     pub fn refusal_reason(&self) -> Option<String> {
-        unimplemented!("lands next")
+        let reasons = self.refusals.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        reasons.values().next().cloned()
     }
-    /// Returns sums since the store was opened.
+
+    /// Refuses puts because of the broker's own state, such as being a slave, or takes them again with `None`.
+    pub fn forbid_puts(&self, reason: Option<&str>) {
+        match reason {
+            Some(reason) => self.refuse(Refusal::Forbidden, || reason.to_owned()),
+            None => self.accept(Refusal::Forbidden),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, reason: impl FnOnce() -> String) {
+        let mut reasons = self.refusals.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        let bits = self.refusals.bits.fetch_or(refusal as u32, Ordering::SeqCst);
+        let reason = reason();
+        if bits & refusal as u32 == 0 && !matches!(refusal, Refusal::Stopped | Refusal::Forbidden) {
+            tracing::error!(%reason, "the store takes no more messages");
+        }
+        reasons.insert(refusal, reason);
+    }
+
+    #[inline]
+    fn accept(&self, refusal: Refusal) {
+        if self.is_refused(refusal) {
+            let mut reasons = self.refusals.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+            self.refusals.bits.fetch_and(!(refusal as u32), Ordering::SeqCst);
+            reasons.remove(&refusal);
+        }
+    }
+
+    #[inline]
+    fn is_refused(&self, refusal: Refusal) -> bool {
+        self.refusals.bits.load(Ordering::Relaxed) & refusal as u32 != 0
+    }
+
+    /// Returns sums since the store was opened. Takes the put lock for a moment.
     pub fn counters(&self) -> StoreCounters {
-        unimplemented!("lands next")
+        let mut counters = StoreCounters {
+            put_failures: self.put_failures.load(Ordering::Relaxed),
+            reads_found: self.reads.found.load(Ordering::Relaxed),
+            reads_missed: self.reads.missed.load(Ordering::Relaxed),
+            read_messages: self.reads.messages.load(Ordering::Relaxed),
+            flushes: self.flushed.count(),
+            ..StoreCounters::default()
+        };
+        if let Ok(tail) = self.log.lock() {
+            (counters.put_messages, counters.put_bytes) = tail.sums();
+        }
+        let dispatcher = self.lock_dispatcher();
+        counters.dispatched_messages = dispatcher.dispatched;
+        counters.dispatch_failures = dispatcher.failures;
+        counters
     }
 }

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::PhysicalOffset;
-
 /// A failure of the store itself.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -68,7 +66,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps an operating system error with what was being done to which file.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { path, action, source }
     }
@@ -102,14 +100,4 @@ pub enum PutError {
     /// The next commit-log file could not be made (CREATE_MAPPED_FILE_FAILED).
     #[error("create mapped file failed, server is busy or broken: {0}")]
     CreateMappedFile(#[source] Error),
-}
-
-/// A record that a replica was sent does not continue the log.
-#[derive(Debug, Error)]
-#[error("the log ends at {expected:?}, not at {got:?}")]
-pub struct NotAtEnd {
-    /// Where the log ends.
-    pub expected: PhysicalOffset,
-    /// Where the record claims to start.
-    pub got: PhysicalOffset,
 }

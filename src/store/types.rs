@@ -128,7 +128,7 @@ pub enum Boundary {
 /// What a query by key returns.
 #[derive(Clone, Debug, Default)]
 pub struct QueryOutcome {
-    /// Matching records, newest first.
+    /// The newest matching records in log order.
     pub records: Vec<Bytes>,
     /// Store timestamp of the last indexed message, milliseconds.
     pub index_last_update_timestamp: i64,
@@ -176,8 +176,6 @@ pub struct StoreCounters {
     pub put_bytes: u64,
     /// Puts refused or failed.
     pub put_failures: u64,
-    /// Longest put so far, nanoseconds under the put lock.
-    pub put_longest_ns: u64,
     /// Messages made visible in their queues.
     pub dispatched_messages: u64,
     /// Records that dispatch could not use.

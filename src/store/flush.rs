@@ -1,0 +1,292 @@
+//! Making safe what is written: the flush thread, the keeper thread, and the last things at a stop; mirrors
+//! `FlushRealTimeService`, `GroupCommitService` and `FlushConsumeQueueService`.
+//!
+//! The flush thread flushes the commit log: at intervals under ASYNC_FLUSH, as soon as there is something under
+//! SYNC_FLUSH, where one flush serves every send that came before it. The keeper thread flushes the consume
+//! queues, writes the checkpoint and looks for old files. Both sleep while nothing is written; a put wakes the
+//! flush thread, that one the keeper. A put finds it asleep, or it finds the put: the put writes the log's end
+//! and then reads `asleep`, the thread sets `asleep` and then reads the end, with full fences between.
+//!
+//! After a flush has failed nobody knows what the disk holds: the store is poisoned, refuses puts, and serves
+//! reads. An ordered fault ([`FaultPoint::Flush`]) fails one flush without that.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::checkpoint::Field;
+use super::consume_queue::ConsumeQueue;
+use super::{Error, FlushDiskType, MessageStore, Refusal};
+use crate::faults::FaultPoint;
+use crate::lifecycle::Lifecycle;
+
+/// What [`Flushed`] announces when nothing will ever be flushed again.
+pub(crate) const FAILED: i64 = i64::MIN;
+/// Pause after a flush that failed by order.
+const FAULT_PAUSE: Duration = Duration::from_millis(10);
+/// Queues above which a stop flushes the whole volume instead of each of them.
+const QUEUES_FLUSHED_SINGLY_MAX: usize = 64;
+const PAGE_BYTES: i64 = 4_096;
+
+/// Up to where the commit log is on the disk, for reading and for waiting.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    at: AtomicI64,
+    count: AtomicU64,
+    changed: watch::Sender<i64>,
+    /// One flush at a time.
+    lock: Mutex<()>,
+}
+
+impl Flushed {
+    pub(crate) fn new(at: i64) -> Self {
+        let changed = watch::Sender::new(at);
+        Self { at: AtomicI64::new(at), count: AtomicU64::new(0), changed, lock: Mutex::new(()) }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> i64 {
+        self.at.load(Ordering::Acquire)
+    }
+
+    /// Returns how many flushes there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Returns what tells of later flushes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<i64> {
+        self.changed.subscribe()
+    }
+
+    fn advance(&self, at: i64) {
+        self.at.store(at, Ordering::Release);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.changed.send_replace(at);
+    }
+
+    fn fail(&self) {
+        self.changed.send_replace(FAILED);
+    }
+}
+
+/// The store's threads, for waking them.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    flush: OnceLock<Thread>,
+    keeper: OnceLock<Thread>,
+    asleep: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Threads {
+    /// Wakes the flush thread if it sleeps because there was nothing to do.
+    #[inline]
+    pub(crate) fn wake_if_asleep(&self) {
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Wakes both threads.
+    pub(crate) fn wake(&self) {
+        for thread in [&self.flush, &self.keeper] {
+            if let Some(thread) = thread.get() {
+                thread.unpark();
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// Starts the flush and the keeper thread.
+pub(crate) fn start_threads(store: &Arc<MessageStore>, lifecycle: &Lifecycle) -> Result<(), Error> {
+    let no_thread = |name: &str| Error::io("start a thread for", std::path::Path::new(name));
+    let flushing = Arc::clone(store);
+    let body = move || {
+        let _ = flushing.threads.flush.set(std::thread::current());
+        flushing.flush_loop();
+    };
+    lifecycle.thread("store-flush", body).map_err(no_thread("the commit log"))?;
+    let keeping = Arc::clone(store);
+    let body = move || {
+        let _ = keeping.threads.keeper.set(std::thread::current());
+        keeping.keeper_loop();
+    };
+    lifecycle.thread("store-keeper", body).map_err(no_thread("the consume queues"))
+}
+
+/// Ends the store's work. See [`MessageStore::stop`].
+pub(crate) fn stop(store: &MessageStore) {
+    if store.threads.stopping.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    store.refuse(Refusal::Stopped, || "the broker is stopping".to_owned());
+    // Whoever holds the put lock now is the last.
+    drop(store.log.lock());
+    store.threads.wake();
+    let finished = finish(store);
+    if let Err(error) = &finished {
+        tracing::error!(%error, "the store could not be closed in order; the next start will check it");
+    }
+    let abort_file = store.options.load().abort_file.clone();
+    let behind = store.dispatch_behind_bytes();
+    if finished.is_ok() && behind == 0 && !store.is_refused(Refusal::Poisoned) {
+        if let Err(error) = store.disk.remove(&abort_file) {
+            tracing::error!(%error, path = %abort_file.display(), "the mark of a store in use could not be removed");
+        }
+    } else {
+        tracing::warn!(behind, "the store keeps its mark of a store in use; the next start will check it");
+    }
+}
+
+fn finish(store: &MessageStore) -> Result<(), Error> {
+    store.flush_commit_log(0)?;
+    store.dispatch_and_wait();
+    let waiting = store.take_waiting_queues();
+    let timestamp = store.log.last_timestamp();
+    store.queues.flush(waiting, 0, QUEUES_FLUSHED_SINGLY_MAX)?;
+    store.index.flush()?;
+    store.checkpoint.set(Field::Logics, timestamp);
+    store.checkpoint.flush(&*store.disk)
+}
+
+impl MessageStore {
+    /// Flushes the commit log if at least `least_pages` pages wait; says whether it did.
+    pub(crate) fn flush_commit_log(&self, least_pages: u32) -> Result<bool, Error> {
+        let _one = self.flushed.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // The time stamp first: it must not be that of a record written after `end` was read.
+        let timestamp = self.log.last_timestamp();
+        let (from, end) = (self.flushed.get(), self.log.written());
+        if from >= end || end / PAGE_BYTES - from / PAGE_BYTES < i64::from(least_pages) {
+            return Ok(false);
+        }
+        if self.is_refused(Refusal::Poisoned) {
+            let reason = self.refusal_reason().unwrap_or_default();
+            return Err(Error::Poisoned { reason });
+        }
+        if self.faults.strikes(FaultPoint::Flush, "") {
+            return Ok(false);
+        }
+        if let Err(error) = self.log.flush(&*self.disk, from, end) {
+            self.poison(&error);
+            return Err(error);
+        }
+        self.flushed.advance(end);
+        self.checkpoint.set(Field::Physic, timestamp);
+        Ok(true)
+    }
+
+    fn poison(&self, error: &Error) {
+        self.refuse(Refusal::Poisoned, || {
+            format!("a flush failed, so what the disk holds is unknown; restart the broker: {error}")
+        });
+        self.flushed.fail();
+    }
+
+    fn flush_loop(&self) {
+        let mut thorough_ns = self.clock.elapsed_ns();
+        while !self.threads.is_stopping() {
+            let options = self.options.load_full();
+            let poisoned = self.is_refused(Refusal::Poisoned);
+            if poisoned || self.flushed.get() >= self.log.written() {
+                self.sleep_until_written(poisoned);
+                continue;
+            }
+            if self.flush_disk_type() == FlushDiskType::Sync {
+                match self.flush_commit_log(0) {
+                    Ok(true) => self.dispatch(),
+                    Ok(false) => std::thread::park_timeout(FAULT_PAUSE),
+                    Err(error) => tracing::error!(%error, "flush failed"),
+                }
+                continue;
+            }
+            std::thread::park_timeout(Duration::from_millis(options.flush_interval_commit_log_ms.max(1)));
+            let now_ns = self.clock.elapsed_ns();
+            let is_thorough =
+                now_ns - thorough_ns >= options.flush_commit_log_thorough_interval_ms * 1_000_000;
+            let least_pages = if is_thorough { 0 } else { options.flush_commit_log_least_pages };
+            if is_thorough {
+                thorough_ns = now_ns;
+            }
+            if let Err(error) = self.flush_commit_log(least_pages) {
+                tracing::error!(%error, "flush failed");
+            }
+        }
+    }
+
+    /// Sleeps until a put wakes the thread, unless there was one just now.
+    fn sleep_until_written(&self, poisoned: bool) {
+        self.threads.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let written = !poisoned && self.flushed.get() < self.log.written();
+        if !written && !self.threads.is_stopping() {
+            std::thread::park();
+        }
+        self.threads.asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn keeper_loop(&self) {
+        let (mut thorough_ns, mut retention_ns) = (self.clock.elapsed_ns(), self.clock.elapsed_ns());
+        while !self.threads.is_stopping() {
+            let options = self.options.load_full();
+            let busy = self.queues.is_dirty() || self.is_refused(Refusal::QueueError);
+            let pause_ms = if busy {
+                options.flush_interval_consume_queue_ms
+            } else {
+                options.clean_resource_interval_ms
+            };
+            std::thread::park_timeout(Duration::from_millis(pause_ms.max(10)));
+            if self.threads.is_stopping() {
+                return;
+            }
+            let now_ns = self.clock.elapsed_ns();
+            if self.is_refused(Refusal::QueueError) {
+                self.dispatch();
+            }
+            let is_thorough =
+                now_ns - thorough_ns >= options.flush_consume_queue_thorough_interval_ms * 1_000_000;
+            if is_thorough {
+                thorough_ns = now_ns;
+            }
+            let least_pages = if is_thorough { 0 } else { options.flush_consume_queue_least_pages };
+            if busy && let Err(error) = self.keep(least_pages) {
+                self.poison(&error);
+            }
+            self.queues.unmap_idle();
+            self.check_disk_space();
+            if now_ns - retention_ns >= options.clean_resource_interval_ms * 1_000_000 {
+                retention_ns = now_ns;
+                self.retain();
+            }
+        }
+    }
+
+    /// Flushes queues with at least `least_pages` pages waiting; with 0 all of them, and then the checkpoint.
+    pub(crate) fn keep(&self, least_pages: u32) -> Result<(), Error> {
+        let timestamp = self.lock_dispatcher().timestamp;
+        let waiting = self.take_waiting_queues();
+        self.queues.flush(waiting, least_pages, usize::MAX)?;
+        if least_pages == 0 {
+            self.index.flush()?;
+            self.checkpoint.set(Field::Logics, timestamp);
+            self.checkpoint.flush(&*self.disk)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the queues that wait for a flush, and notes in the checkpoint how far dispatch is.
+    fn take_waiting_queues(&self) -> Vec<Arc<ConsumeQueue>> {
+        let dispatcher = self.lock_dispatcher();
+        if dispatcher.last_record >= 0 {
+            self.checkpoint.set(Field::Confirm, dispatcher.last_record);
+        }
+        self.queues.take_dirty()
+    }
+}

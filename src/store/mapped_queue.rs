@@ -1,0 +1,131 @@
+//! A growing list of mapped files of one size, named by the offset of their first byte; mirrors `MappedFileQueue`.
+//!
+//! The list is a snapshot that is swapped when a file is added at the end or taken away at the front, so that
+//! finding a file takes no lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::Error;
+use super::disk::{FileSystem, file_name, list_offsets};
+use super::mapped_file::{Appender, MappedFile};
+
+/// The files of a log.
+#[derive(Debug)]
+pub(crate) struct MappedQueue {
+    dir: PathBuf,
+    file_bytes: u64,
+    disk: Arc<dyn FileSystem>,
+    files: ArcSwap<Vec<Arc<MappedFile>>>,
+}
+
+impl MappedQueue {
+    /// Maps every file of `dir`. The appenders come in order, nothing published yet: the caller finds out what
+    /// each file holds. An empty last file, left by a crash while it was made, is deleted.
+    pub(crate) fn load(
+        dir: &Path,
+        file_bytes: u64,
+        key: &'static str,
+        disk: Arc<dyn FileSystem>,
+    ) -> Result<(Self, Vec<Appender>), Error> {
+        let mut named = list_offsets(dir)?;
+        if let Some(last) = named.last().filter(|file| file.bytes == 0) {
+            let path = dir.join(file_name(last.offset));
+            disk.remove(&path).map_err(Error::io("delete", &path))?;
+            named.pop();
+        }
+        let mut appenders: Vec<Appender> = Vec::with_capacity(named.len());
+        for file in &named {
+            let path = dir.join(file_name(file.offset));
+            if file.bytes != file_bytes {
+                return Err(Error::WrongSize { path, actual: file.bytes, expected: file_bytes, key });
+            }
+            let expected =
+                appenders.last().map_or(file.offset, |last| last.file().offset() + file_bytes as i64);
+            if file.offset != expected || !(file.offset as u64).is_multiple_of(file_bytes) {
+                let what =
+                    format!("the file before it should be {}", file_name(file.offset - file_bytes as i64));
+                return Err(Error::Corrupt { path, position: 0, what });
+            }
+            let opened = disk.open(&path).map_err(Error::io("open", &path))?;
+            let mapped = MappedFile::map(&opened, 0, file_bytes as usize, file.offset, 0);
+            appenders.push(mapped.map_err(Error::io("map", &path))?);
+        }
+        let files = appenders.iter().map(|appender| Arc::clone(appender.file())).collect();
+        let queue = Self { dir: dir.to_owned(), file_bytes, disk, files: ArcSwap::from_pointee(files) };
+        Ok((queue, appenders))
+    }
+
+    /// Returns the length of every file in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Returns the path of the file that begins at `offset`.
+    pub(crate) fn path(&self, offset: i64) -> PathBuf {
+        self.dir.join(file_name(offset))
+    }
+
+    /// Returns the files in order, as they are now.
+    #[inline]
+    pub(crate) fn files(&self) -> Guard<Arc<Vec<Arc<MappedFile>>>> {
+        self.files.load()
+    }
+
+    /// Returns the file that holds the byte at `offset`.
+    #[inline]
+    pub(crate) fn find(files: &[Arc<MappedFile>], offset: i64) -> Option<&Arc<MappedFile>> {
+        let first = files.first()?;
+        let at = usize::try_from(offset.checked_sub(first.offset())?).ok()? / first.len();
+        files.get(at)
+    }
+
+    /// Makes the file that begins at `offset` and adds it at the end.
+    pub(crate) fn create(&self, offset: i64) -> Result<Appender, Error> {
+        let path = self.path(offset);
+        let file = self.disk.create(&path, self.file_bytes).map_err(Error::io("make", &path))?;
+        let appender = MappedFile::map(&file, 0, self.file_bytes as usize, offset, 0)
+            .map_err(Error::io("map", &path))?;
+        self.add(&appender);
+        Ok(appender)
+    }
+
+    fn add(&self, appender: &Appender) {
+        self.files.rcu(|files| {
+            let mut files = Vec::clone(files);
+            files.push(Arc::clone(appender.file()));
+            files
+        });
+    }
+
+    /// Takes the first file off the list and deletes it; readers that hold it read on. The last file stays.
+    pub(crate) fn remove_first(&self) -> Result<bool, Error> {
+        let files = self.files.load();
+        let Some(first) = files.first().filter(|_| files.len() > 1) else { return Ok(false) };
+        let path = self.path(first.offset());
+        self.disk.remove(&path).map_err(Error::io("delete", &path))?;
+        self.files.rcu(|files| files[1..].to_vec());
+        Ok(true)
+    }
+
+    /// Takes every file from `offset` on off the list and deletes it.
+    pub(crate) fn remove_from(&self, offset: i64) -> Result<(), Error> {
+        for file in self.files.load().iter().rev().filter(|file| file.offset() >= offset) {
+            let path = self.path(file.offset());
+            self.disk.remove(&path).map_err(Error::io("delete", &path))?;
+        }
+        self.files
+            .rcu(|files| files.iter().filter(|file| file.offset() < offset).cloned().collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Makes everything from `offset` to the end of its file read as zeros.
+    pub(crate) fn clear_from(&self, offset: i64) -> Result<(), Error> {
+        let within = offset as u64 % self.file_bytes;
+        let path = self.path(offset - within as i64);
+        let file = self.disk.open(&path).map_err(Error::io("open", &path))?;
+        self.disk.clear(&file, within, self.file_bytes - within).map_err(Error::io("clear the end of", &path))
+    }
+}

@@ -1,0 +1,227 @@
+//! Putting messages: checks before the put lock, offsets and copying under it, dispatch after it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::watch;
+
+use super::queues::is_storable;
+use super::{
+    FlushDiskType, MessageStore, NewMessage, PhysicalOffset, PhysicalOffsets, PutError, PutStatus,
+    QueueOffset,
+};
+use crate::faults::FaultPoint;
+use crate::wire::message::{NewRecord, RecordError, body_crc, sys_flag};
+
+/// Bytes that a record may have beyond the longest body.
+const RECORD_OVERHEAD_BYTES_MAX: usize = 64 << 10;
+/// Longest topic, in bytes, that is not a group's own.
+const TOPIC_BYTES_MAX: usize = 127;
+
+/// Proof that a put took place, and the means to wait for the disk.
+#[derive(Debug)]
+pub struct Receipt {
+    /// Where the (first) record is.
+    pub physical_offset: PhysicalOffset,
+    /// Where every record of the put is, in order.
+    pub physical_offsets: PhysicalOffsets,
+    /// Bytes of all records.
+    pub size: usize,
+    /// Queue offset of the (first) message.
+    pub queue_offset: QueueOffset,
+    /// When it was stored, milliseconds.
+    pub store_timestamp: i64,
+    /// Number of messages.
+    pub msg_num: usize,
+    wait: Wait,
+}
+
+#[derive(Debug)]
+enum Wait {
+    None,
+    /// An ordered fault: reported as not flushed.
+    Failed,
+    Flush {
+        flushed: watch::Receiver<i64>,
+        until: i64,
+        timeout: Duration,
+    },
+}
+
+impl Receipt {
+    /// Says whether [`Receipt::durable`] would answer at once.
+    pub fn is_durable(&self) -> bool {
+        match &self.wait {
+            Wait::None | Wait::Failed => true,
+            Wait::Flush { flushed, until, .. } => *flushed.borrow() >= *until,
+        }
+    }
+
+    /// Waits until the message is as safe as was asked for, at most the flush time-out. Ready at once under
+    /// ASYNC_FLUSH and for messages that do not wait.
+    pub async fn durable(self) -> PutStatus {
+        match self.wait {
+            Wait::None => PutStatus::Ok,
+            Wait::Failed => PutStatus::FlushDiskTimeout,
+            Wait::Flush { mut flushed, until, timeout } => {
+                let reached = flushed.wait_for(|&at| at >= until || at == super::flush::FAILED);
+                match tokio::time::timeout(timeout, reached).await {
+                    Ok(Ok(at)) if *at >= until => PutStatus::Ok,
+                    _ => PutStatus::FlushDiskTimeout,
+                }
+            }
+        }
+    }
+}
+
+/// What is worked out about a message before the put lock.
+struct Checked {
+    body_crc: i32,
+    total: usize,
+}
+
+impl MessageStore {
+    /// Appends a message and makes it visible. Blocks only for the put lock and when a new file is due.
+    pub fn put(&self, message: &NewMessage<'_>) -> Result<Receipt, PutError> {
+        self.append(std::slice::from_ref(message))
+    }
+
+    /// Appends messages of one topic and queue: all or none, in one file, with consecutive queue offsets.
+    pub fn put_batch(&self, messages: &[NewMessage<'_>]) -> Result<Receipt, PutError> {
+        self.append(messages)
+    }
+
+    fn append(&self, messages: &[NewMessage<'_>]) -> Result<Receipt, PutError> {
+        let appended = self.check(messages).and_then(|checked| self.append_checked(messages, &checked));
+        match &appended {
+            Ok(_) => {
+                self.dispatch();
+                self.threads.wake_if_asleep();
+            }
+            Err(_) => {
+                self.put_failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        appended
+    }
+
+    fn check(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Checked; 2]>, PutError> {
+        if !self.is_writeable() {
+            let reason = self.refusal_reason().unwrap_or_default();
+            return Err(PutError::NotWriteable { reason });
+        }
+        let Some(first) = messages.first() else { return Err(PutError::Illegal { what: "an empty batch" }) };
+        if self.faults.strikes(FaultPoint::BeforeAppend, first.topic) {
+            return Err(PutError::NotWriteable { reason: "a fault was ordered: BeforeAppend".to_owned() });
+        }
+        if first.topic.len() > TOPIC_BYTES_MAX && !first.topic.starts_with(['%']) {
+            let (bytes, limit) = (first.topic.len(), TOPIC_BYTES_MAX);
+            return Err(PutError::TooLong { field: "topic", bytes, limit });
+        }
+        if !is_storable(first.topic) {
+            return Err(PutError::Illegal { what: "the topic cannot be a directory's name" });
+        }
+        if first.queue_id < 0 {
+            return Err(PutError::Illegal { what: "a negative queue id" });
+        }
+        let body_max = self.options.load().max_message_bytes;
+        let mut bodies = 0;
+        let mut checked = SmallVec::with_capacity(messages.len());
+        for message in messages {
+            if message.topic != first.topic || message.queue_id != first.queue_id {
+                return Err(PutError::Illegal { what: "a batch over several queues" });
+            }
+            bodies += message.body.len();
+            if bodies > body_max {
+                return Err(PutError::TooLong { field: "body", bytes: bodies, limit: body_max });
+            }
+            let body_crc = body_crc(message.body);
+            let total = record(message, body_crc).encoded_len().map_err(|error| match error {
+                RecordError::TooLong { field, bytes, limit } => PutError::TooLong { field, bytes, limit },
+                _ => PutError::Illegal { what: "a field that no record can hold" },
+            })?;
+            if total > body_max + RECORD_OVERHEAD_BYTES_MAX {
+                let limit = body_max + RECORD_OVERHEAD_BYTES_MAX;
+                return Err(PutError::TooLong { field: "message", bytes: total, limit });
+            }
+            checked.push(Checked { body_crc, total });
+        }
+        Ok(checked)
+    }
+
+    fn append_checked(&self, messages: &[NewMessage<'_>], checked: &[Checked]) -> Result<Receipt, PutError> {
+        let first = &messages[0];
+        let size = checked.iter().map(|message| message.total).sum();
+        let queue_of =
+            || self.queues.get_or_new(first.topic, first.queue_id).map_err(PutError::CreateMappedFile);
+        let queued = sys_flag::is_queued(first.sys_flag);
+        let mut queue = queue_of()?;
+        let mut tail = self.log.lock()?;
+        while queue.is_dead() {
+            // The topic was deleted between the look-up and the lock.
+            queue = queue_of()?;
+        }
+        let (physical, out) = tail.reserve(&self.log, size)?;
+        let store_timestamp = self.clock.now_ms();
+        let queue_offset = if queued { queue.next.load(Ordering::Relaxed) } else { 0 };
+        let mut physical_offsets = PhysicalOffsets::new();
+        let (mut at, mut index) = (0, queue_offset);
+        for (message, checked) in messages.iter().zip(checked) {
+            let mut record = record(message, checked.body_crc);
+            record.queue_offset = index;
+            record.physical_offset = physical + at as i64;
+            record.store_timestamp = store_timestamp;
+            record.encode(checked.total, &mut out[at..]);
+            physical_offsets.push(PhysicalOffset(record.physical_offset));
+            at += checked.total;
+            index += i64::from(queued);
+        }
+        if queued {
+            queue.next.store(index, Ordering::Relaxed);
+        }
+        tail.commit(&self.log, size, messages.len(), store_timestamp);
+        drop(tail);
+        Ok(Receipt {
+            physical_offset: PhysicalOffset(physical),
+            physical_offsets,
+            size,
+            queue_offset: QueueOffset(queue_offset),
+            store_timestamp,
+            msg_num: messages.len(),
+            wait: self.wait_for(first, physical + size as i64),
+        })
+    }
+
+    fn wait_for(&self, first: &NewMessage<'_>, until: i64) -> Wait {
+        if self.faults.strikes(FaultPoint::AfterAppendBeforeFlush, first.topic) {
+            return Wait::Failed;
+        }
+        if self.flush_disk_type() == FlushDiskType::Async || !first.wait_store {
+            return Wait::None;
+        }
+        let timeout = Duration::from_millis(self.options.load().sync_flush_timeout_ms);
+        Wait::Flush { flushed: self.flushed.subscribe(), until, timeout }
+    }
+}
+
+#[inline]
+fn record<'a>(message: &NewMessage<'a>, body_crc: i32) -> NewRecord<'a> {
+    NewRecord {
+        body_crc,
+        queue_id: message.queue_id,
+        flag: message.flag,
+        queue_offset: 0,
+        physical_offset: 0,
+        sys_flag: message.sys_flag,
+        born_timestamp: message.born_timestamp,
+        born_host: message.born_host,
+        store_timestamp: 0,
+        store_host: message.store_host,
+        reconsume_times: message.reconsume_times,
+        prepared_transaction_offset: message.prepared_transaction_offset,
+        body: message.body,
+        topic: message.topic,
+        properties: message.properties,
+    }
+}

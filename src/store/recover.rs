@@ -1,0 +1,358 @@
+//! Opening a store: what is there, where the log ends, what is missing from queues and index; mirrors
+//! `DefaultMessageStore.load` and `recover`, `CommitLog.recoverNormally` and `recoverAbnormally`.
+//!
+//! Three ways, from quick to thorough:
+//! 1. **By the checkpoint's hint.** After a clean stop, and after a kill of the process (the abort file names the running
+//!    system start, so the page cache lost nothing), the log is followed from the last record that was known to
+//!    be dispatched; what comes after is dispatched again, which changes nothing where it was done before. Queues are
+//!    not looked at until they are asked for, so this does not depend on how many messages or queues there are.
+//! 2. **Clean, but without a good hint** (another broker wrote the store): all queues are loaded, and the log is
+//!    dispatched from where the longest one ends.
+//! 3. **After a power cut**: the log is checked from the last file that the checkpoint vouches for, entries without a
+//!    message are dropped, and everything from there on is dispatched again.
+//!
+//! Each ends at the first record that is not whole. What stands behind it is cleared, so that no stale record can
+//! follow a new one.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::checkpoint::{Checkpoint, Field};
+use super::commit_log::{CommitLog, Found, inspect};
+use super::disk::{FileSystem, list_dirs, list_offsets};
+use super::dispatch::{Dispatcher, Targets};
+use super::flush::{Flushed, Threads};
+use super::index_file::Index;
+use super::mapped_file::Appender;
+use super::mapped_queue::MappedQueue;
+use super::queues::Queues;
+use super::{Error, FlushDiskType, MessageStore, ReadCounters, Refusals, StoreOptions};
+use crate::clock::Clock;
+use crate::faults::Faults;
+use crate::wire::message::MessageRecord;
+
+/// Assumed when the system does not say how much memory it has.
+const USUAL_MEMORY_BYTES: u64 = 4 << 30;
+
+/// How the last user of the store left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastExit {
+    Clean,
+    /// The process died, the system went on.
+    Killed,
+    /// The system may have died.
+    PowerCut,
+}
+
+/// What a walk along the log found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Walked {
+    /// Behind the last good record.
+    end: i64,
+    /// Store timestamp of the last good record, 0 when there was none.
+    timestamp: i64,
+}
+
+/// Opens and recovers a store.
+pub(crate) fn open(
+    disk: Arc<dyn FileSystem>,
+    options: StoreOptions,
+    clock: Clock,
+    faults: Faults,
+) -> Result<Arc<MessageStore>, Error> {
+    let options = options.checked()?;
+    let lock = lock(&options.root.join("lock"))?;
+    let key = "mappedFileSizeCommitLog";
+    let (files, mut appenders) =
+        MappedQueue::load(&options.commit_log_dir, options.commit_log_file_bytes, key, Arc::clone(&disk))?;
+    let queues =
+        Queues::new(options.consume_queue_dir.clone(), options.consume_queue_file_bytes, Arc::clone(&disk));
+    check_queue_file(&options)?;
+    let (slots, entries) = (options.max_hash_slot_num, options.max_index_num);
+    let index = Index::load(options.index_dir.clone(), slots, entries, Arc::clone(&disk))?;
+    let checkpoint = Checkpoint::open(&options.checkpoint_file, &*disk)?;
+    let last_exit = last_exit(&options.abort_file);
+    let log_min = appenders.first().map_or(0, |first| first.file().offset());
+    queues.note_topics(log_min)?;
+
+    if appenders.is_empty() {
+        if !queues.topics().is_empty() {
+            tracing::warn!("the commit log is gone, so its queues are deleted");
+        }
+        queues.delete_all()?;
+        index.delete_all()?;
+    }
+    let hint = checkpoint.get(Field::Confirm);
+    let by_hint = last_exit != LastExit::PowerCut && is_good_hint(&mut appenders, &queues, hint)?;
+    let from = if by_hint {
+        hint
+    } else if last_exit == LastExit::Clean {
+        queues.load_all(false)?;
+        let mut reached = log_min;
+        queues.for_each(|queue| reached = reached.max(queue.max_physical()));
+        file_start(&appenders, reached)
+    } else {
+        queues.load_all(true)?;
+        abnormal_start(&mut appenders, &checkpoint, options.check_crc_on_recover)
+    };
+    let walked = walk(&mut appenders, from, options.check_crc_on_recover);
+    if !by_hint {
+        let mut truncated = Ok(());
+        queues.for_each(|queue| {
+            if truncated.is_ok() {
+                truncated = queue.truncate(queues.space(), walked.end);
+            }
+        });
+        truncated?;
+    }
+    let appender = cut(&files, appenders, walked.end)?;
+    let log = CommitLog::new(files, appender, walked.end, walked.timestamp);
+
+    let flushed = match (last_exit, options.flush_disk_type) {
+        (LastExit::Clean, _) => walked.end,
+        // What was checked is in the page cache; the flush thread brings it to the disk.
+        (_, FlushDiskType::Async) => from,
+        (_, FlushDiskType::Sync) => {
+            log.flush(&*disk, from, walked.end)?;
+            walked.end
+        }
+    };
+    let mut dispatcher = redispatch(&options, &log, &queues, &index, &checkpoint, from)?;
+    tracing::info!(
+        ?last_exit,
+        by_hint,
+        log_begins = log_min,
+        checked_from = from,
+        log_ends = walked.end,
+        dispatched = dispatcher.dispatched,
+        "store recovered"
+    );
+    // What recovery did is no traffic.
+    (dispatcher.dispatched, dispatcher.failures) = (0, 0);
+    Ok(Arc::new(MessageStore {
+        sync_flush: AtomicBool::new(options.flush_disk_type == FlushDiskType::Sync),
+        options: ArcSwap::from_pointee(options),
+        clock,
+        faults,
+        disk,
+        log,
+        queues,
+        index,
+        checkpoint,
+        dispatched: AtomicI64::new(dispatcher.at),
+        dispatcher: Mutex::new(dispatcher),
+        listener: ArcSwapOption::empty(),
+        flushed: Flushed::new(flushed),
+        threads: Threads::default(),
+        refusals: Refusals::default(),
+        put_failures: AtomicU64::new(0),
+        reads: ReadCounters::default(),
+        memory_bytes: memory_bytes(),
+        _lock: lock,
+    }))
+}
+
+/// Takes the directory for this process: both kinds of lock, because the reference takes the one (`fcntl`), and only
+/// the other (`flock`) tells two stores of one process apart.
+fn lock(path: &Path) -> Result<File, Error> {
+    let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = open()
+        .or_else(|_| {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            open()
+        })
+        .map_err(Error::io("open", path))?;
+    let refused = |_| Error::Locked { path: path.to_owned() };
+    file.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => Error::Locked { path: path.to_owned() },
+        std::fs::TryLockError::Error(source) => Error::io("lock", path)(source),
+    })?;
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(refused)?;
+    if file.metadata().map_err(Error::io("look at", path))?.len() == 0 {
+        file.write_all(b"lock").map_err(Error::io("write", path))?;
+    }
+    Ok(file)
+}
+
+/// Refuses a wrong consume-queue file size at the first file that shows it, although queues are loaded later.
+fn check_queue_file(options: &StoreOptions) -> Result<(), Error> {
+    for topic in list_dirs(&options.consume_queue_dir)? {
+        let topic_dir = options.consume_queue_dir.join(topic);
+        for queue in list_dirs(&topic_dir)? {
+            if queue.parse::<i32>().is_err() {
+                continue;
+            }
+            let dir = topic_dir.join(queue);
+            let Some(first) = list_offsets(&dir)?.into_iter().next().filter(|file| file.bytes > 0) else {
+                continue;
+            };
+            if first.bytes != options.consume_queue_file_bytes {
+                return Err(Error::WrongSize {
+                    path: dir.join(super::disk::file_name(first.offset)),
+                    actual: first.bytes,
+                    expected: options.consume_queue_file_bytes,
+                    key: "mappedFileSizeConsumeQueue",
+                });
+            }
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Writes the abort file: this process, and which start of the system it belongs to. Readers of the reference only
+/// look whether the file is there.
+pub(crate) fn write_abort_file(path: &Path) -> Result<(), Error> {
+    let text = format!("{} {}", std::process::id(), boot_id());
+    std::fs::write(path, text).map_err(Error::io("write", path))
+}
+
+fn last_exit(abort_file: &Path) -> LastExit {
+    let Ok(text) = std::fs::read_to_string(abort_file) else {
+        return if abort_file.exists() { LastExit::PowerCut } else { LastExit::Clean };
+    };
+    let boot = boot_id();
+    match text.split_once(' ') {
+        Some((_, written)) if !boot.is_empty() && written.trim() == boot => LastExit::Killed,
+        _ => LastExit::PowerCut,
+    }
+}
+
+/// Returns what tells one start of the operating system from another; empty when nothing does.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib =
+        line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|number| number.trim().parse().ok());
+    kib.map_or(USUAL_MEMORY_BYTES, |kib: u64| kib << 10)
+}
+
+/// Returns the bytes from `at` to the end of their file.
+fn bytes_at(appenders: &mut [Appender], at: i64) -> Option<&[u8]> {
+    let first = appenders.first()?.file();
+    let number = usize::try_from(at.checked_sub(first.offset())?).ok()? / first.len();
+    let appender = appenders.get_mut(number)?;
+    let start = (at - appender.file().offset()) as usize;
+    Some(&appender.rest()[start..])
+}
+
+/// Says whether a whole record stands at the hint and its queue points back to it.
+fn is_good_hint(appenders: &mut [Appender], queues: &Queues, hint: i64) -> Result<bool, Error> {
+    if hint <= 0 {
+        // 0 is what a checkpoint says that never had a hint.
+        return Ok(false);
+    }
+    let Some(bytes) = bytes_at(appenders, hint) else { return Ok(false) };
+    let Found::Record(record) = inspect(bytes, true) else { return Ok(false) };
+    let is_good = record.physical_offset == hint && points_back(queues, &record)?;
+    Ok(is_good)
+}
+
+fn points_back(queues: &Queues, record: &MessageRecord<'_>) -> Result<bool, Error> {
+    let Some(queue) = queues.get(record.topic, record.queue_id)? else { return Ok(false) };
+    let entry = queue.unit(queues.space(), record.queue_offset)?;
+    Ok(entry.is_some_and(|entry| entry.physical_offset.0 == record.physical_offset))
+}
+
+/// Returns where the file that holds `at` begins, or the last file if that is earlier.
+fn file_start(appenders: &[Appender], at: i64) -> i64 {
+    let starts = appenders.iter().map(|appender| appender.file().offset());
+    starts.clone().rfind(|&start| start <= at).or_else(|| starts.clone().next()).unwrap_or(0)
+}
+
+/// Returns the beginning of the last file whose first record the checkpoint vouches for, else of the first file.
+fn abnormal_start(appenders: &mut [Appender], checkpoint: &Checkpoint, check_crc: bool) -> i64 {
+    let vouched = checkpoint.min_timestamp();
+    let starts: Vec<_> = appenders.iter().map(|appender| appender.file().offset()).collect();
+    let is_vouched = |&start: &i64| {
+        let Some(Found::Record(record)) = bytes_at(appenders, start).map(|bytes| inspect(bytes, check_crc))
+        else {
+            return false;
+        };
+        record.store_timestamp != 0 && record.store_timestamp <= vouched
+    };
+    starts.iter().copied().rfind(is_vouched).or_else(|| starts.first().copied()).unwrap_or(0)
+}
+
+/// Follows good records from `from` on.
+fn walk(appenders: &mut [Appender], from: i64, check_crc: bool) -> Walked {
+    let mut walked = Walked { end: from, timestamp: 0 };
+    while let Some(bytes) = bytes_at(appenders, walked.end) {
+        match inspect(bytes, check_crc) {
+            Found::Record(record) => {
+                walked.end += i64::from(record.total_size);
+                walked.timestamp = record.store_timestamp;
+            }
+            Found::Blank => {
+                let next = walked.end + bytes.len() as i64;
+                if bytes_at(appenders, next).is_none() {
+                    break;
+                }
+                walked.end = next;
+            }
+            Found::Nothing => break,
+        }
+    }
+    walked
+}
+
+/// Makes everything before `end` readable, deletes the files behind it, clears what stands behind it in its own
+/// file, and returns the appender of that file.
+fn cut(files: &MappedQueue, appenders: Vec<Appender>, end: i64) -> Result<Option<Appender>, Error> {
+    let mut open = None;
+    for mut appender in appenders {
+        let (start, len) = (appender.file().offset(), appender.file().len());
+        if start > end {
+            drop(appender);
+            files.remove_from(start)?;
+            break;
+        }
+        let used = ((end - start) as usize).min(len);
+        if used < len {
+            if appender.rest()[used..].iter().take(8).any(|&byte| byte != 0) {
+                tracing::warn!(file = %files.path(start).display(), at = used, "an unfinished record is cut off");
+                files.clear_from(end)?;
+            }
+            appender.publish(used);
+            open = Some(appender);
+        } else {
+            appender.publish(len);
+        }
+    }
+    Ok(open)
+}
+
+/// Dispatches the log from `from` to its end. What is in its queue already stays as it is.
+fn redispatch(
+    options: &StoreOptions,
+    log: &CommitLog,
+    queues: &Queues,
+    index: &Index,
+    checkpoint: &Checkpoint,
+    from: i64,
+) -> Result<Dispatcher, Error> {
+    let mut dispatcher = Dispatcher::starting_at(from);
+    let targets = Targets {
+        log,
+        queues,
+        index: options.message_index_enable.then_some(index),
+        delay_level_ms: &options.message_delay_level_ms,
+        now_ms: log.last_timestamp(),
+        announce: false,
+        index_filled: &|end_timestamp| checkpoint.set(Field::Index, end_timestamp),
+    };
+    let end = log.written();
+    while dispatcher.at < end {
+        dispatcher.step(&targets, end)?;
+    }
+    Ok(dispatcher)
+}

@@ -1,0 +1,139 @@
+//! Deleting what is old and watching the room on the disk; mirrors `CleanCommitLogService` and
+//! `CleanConsumeQueueService`.
+//!
+//! A commit-log file goes when its last change is longer ago than the reserved time, at the configured hours, or at
+//! any hour when the disk is filling up or a person asks. The last file never goes. Unlike the reference, files
+//! before their time are deleted only when messages would otherwise soon be refused; and a file that is being
+//! read is deleted at once, since its readers keep their mapping.
+
+use std::time::UNIX_EPOCH;
+
+use super::{Error, MessageStore, Refusal, StoreOptions};
+
+/// Commit-log files deleted in one round.
+const DELETE_FILES_BATCH_MAX: usize = 10;
+const HOUR_MS: i64 = 3_600_000;
+
+/// How much a round may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Files whose time is over.
+    Expired,
+    /// The oldest files, whatever their age.
+    Oldest,
+}
+
+impl MessageStore {
+    /// Deletes commit-log files whose time is over, at any hour, with the queue and index files that go with them;
+    /// returns how many commit-log files went.
+    pub fn delete_expired_files_now(&self) -> Result<usize, Error> {
+        self.delete_files(Scope::Expired)
+    }
+
+    /// One round of the keeper.
+    pub(crate) fn retain(&self) {
+        let options = self.options.load_full();
+        let deleted = match self.due(&options) {
+            Some(scope) => self.delete_files(scope),
+            None => Ok(0),
+        };
+        match deleted {
+            Ok(0) => {}
+            Ok(files) => {
+                tracing::info!(files, log_begins = self.log.min(), "old commit-log files deleted");
+                self.check_disk_space();
+            }
+            Err(error) => tracing::error!(%error, "old files could not be deleted"),
+        }
+    }
+
+    fn due(&self, options: &StoreOptions) -> Option<Scope> {
+        let (space, _) = self.disk_space();
+        let nearly_full =
+            space.total_bytes > 0 && space.free_bytes < options.disk_full_free_bytes.saturating_mul(2);
+        if nearly_full && options.clean_file_forcibly_enable {
+            return Some(Scope::Oldest);
+        }
+        let max_used = f64::from(options.disk_max_used_space_ratio.clamp(10, 95)) / 100.0;
+        (space.used_ratio() > max_used || is_hour(&options.delete_when, self.clock.now_ms()))
+            .then_some(Scope::Expired)
+    }
+
+    fn delete_files(&self, scope: Scope) -> Result<usize, Error> {
+        let options = self.options.load_full();
+        let reserved_ms =
+            i64::try_from(options.file_reserved_time_hours).unwrap_or(i64::MAX / HOUR_MS) * HOUR_MS;
+        let now_ms = self.clock.now_ms();
+        let files = self.log.files();
+        let mut deleted = 0;
+        while deleted < DELETE_FILES_BATCH_MAX {
+            let log_min = self.log.min();
+            let path = files.path(log_min);
+            if files.files().len() < 2 || scope == Scope::Expired && now_ms - modified_ms(&path) < reserved_ms
+            {
+                break;
+            }
+            if !files.remove_first()? {
+                break;
+            }
+            deleted += 1;
+        }
+        if deleted > 0 {
+            let log_min = self.log.min();
+            self.queues.log_begins_at(log_min)?;
+            self.index.delete_before(log_min)?;
+        }
+        Ok(deleted)
+    }
+
+    /// Refuses puts while the volume has too little room, naming place and numbers.
+    pub(crate) fn check_disk_space(&self) {
+        let options = self.options.load();
+        let (log, queues) = self.disk_space();
+        let full = [(log, &options.commit_log_dir), (queues, &options.consume_queue_dir)]
+            .into_iter()
+            .find(|(space, _)| space.total_bytes > 0 && space.free_bytes < options.disk_full_free_bytes);
+        match full {
+            Some((space, dir)) => self.refuse(Refusal::DiskFull, || {
+                format!(
+                    "the volume of {} has {} MiB left of {} MiB; messages are taken again from {} MiB on",
+                    dir.display(),
+                    space.free_bytes >> 20,
+                    space.total_bytes >> 20,
+                    options.disk_full_free_bytes >> 20
+                )
+            }),
+            None => self.accept(Refusal::DiskFull),
+        }
+    }
+}
+
+/// Returns when a file was last changed, milliseconds; now when nobody knows, so that it is not deleted.
+fn modified_ms(path: &std::path::Path) -> i64 {
+    std::fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .ok()
+        .and_then(|modified| modified.duration_since(UNIX_EPOCH).ok())
+        .map_or(i64::MAX / 2, |since| since.as_millis() as i64)
+}
+
+/// Says whether the local hour of `now_ms` is one of `hours`, numbers separated by `;`.
+fn is_hour(hours: &str, now_ms: i64) -> bool {
+    let Ok(stamp) = jiff::Timestamp::from_millisecond(now_ms) else { return false };
+    let hour = stamp.to_zoned(jiff::tz::TimeZone::system()).hour();
+    hours.split(';').any(|text| text.trim().parse() == Ok(hour))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hours of `deleteWhen` may be written as Apache's users write them.
+    #[test]
+    fn hours_are_read_as_numbers() {
+        let noon = jiff::civil::date(2026, 3, 4).at(12, 30, 0, 0).to_zoned(jiff::tz::TimeZone::system());
+        let noon_ms = noon.expect("a time that exists").timestamp().as_millisecond();
+        assert!(is_hour("12", noon_ms) && is_hour("04; 12", noon_ms) && is_hour("00;012", noon_ms));
+        assert!(!is_hour("04", noon_ms) && !is_hour("", noon_ms) && !is_hour("noon", noon_ms));
+    }
+}

@@ -1,0 +1,102 @@
+//! The store as a whole, on real files in a temporary directory. Threads run only where a test starts them, so
+//! that what is left undone stays undone.
+
+mod basics;
+mod crash;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::*;
+use crate::wire::message::MessageRecord;
+
+/// Small files, so that tests cross their borders.
+fn options(root: &Path) -> StoreOptions {
+    StoreOptions {
+        commit_log_file_bytes: 16 << 10,
+        consume_queue_file_bytes: 400,
+        max_hash_slot_num: 47,
+        max_index_num: 200,
+        ..StoreOptions::at(root)
+    }
+}
+
+fn open(options: StoreOptions) -> Arc<MessageStore> {
+    MessageStore::open(options, Clock::starting_at(1_700_000_000_000), Faults::default()).unwrap()
+}
+
+/// A store in its own directory, which goes with it.
+fn fresh() -> (TempDir, Arc<MessageStore>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(options(dir.path()));
+    (dir, store)
+}
+
+/// Opens a store again as after kill -9 of its process: nothing was stopped, memory was written by the system.
+fn reopen_killed(dir: &TempDir, store: Arc<MessageStore>) -> Arc<MessageStore> {
+    let options = (*store.options()).clone();
+    recover::write_abort_file(&options.abort_file).unwrap();
+    drop(store);
+    let _ = dir;
+    open(options)
+}
+
+/// Opens a store again as after a stop in order.
+fn reopen_stopped(store: Arc<MessageStore>) -> Arc<MessageStore> {
+    let options = (*store.options()).clone();
+    store.stop();
+    assert!(!options.abort_file.exists());
+    drop(store);
+    open(options)
+}
+
+fn message<'a>(topic: &'a str, queue_id: i32, body: &'a [u8], properties: &'a [&'a str]) -> NewMessage<'a> {
+    NewMessage {
+        topic,
+        queue_id,
+        flag: 7,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: "127.0.0.1:5000".parse().unwrap(),
+        store_host: "127.0.0.1:10911".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties,
+        wait_store: true,
+    }
+}
+
+fn put(store: &MessageStore, topic: &str, queue_id: i32, body: &str) -> Receipt {
+    store.put(&message(topic, queue_id, body.as_bytes(), &[])).unwrap()
+}
+
+fn all(_: i64) -> bool {
+    true
+}
+
+fn read(store: &MessageStore, topic: &str, queue_id: i32, offset: i64, max: usize) -> ReadOutcome {
+    store.read(topic, queue_id, QueueOffset(offset), &ReadLimits::messages(max), &all, None)
+}
+
+/// Bodies of the records that a read returned.
+fn bodies(records: &[Bytes]) -> Vec<String> {
+    let records = records.iter().flat_map(|piece| MessageRecord::decode_all(piece));
+    records.map(|record| String::from_utf8(record.unwrap().body.to_vec()).unwrap()).collect()
+}
+
+/// Bodies of a whole queue from its first message to its end.
+fn queue_bodies(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut offset = store.min_offset_in_queue(topic, queue_id);
+    while offset < store.max_offset_in_queue(topic, queue_id) {
+        let outcome = read(store, topic, queue_id, offset.0, 7);
+        assert!(outcome.next_begin_offset > offset, "{outcome:?}");
+        found.extend(bodies(&outcome.records));
+        offset = outcome.next_begin_offset;
+    }
+    found
+}
