@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use print::{Printer, Style};
 use read::Reader;
 
-/// Deepest nesting of objects and arrays that is read; the deepest body of the protocol has eight levels.
+/// Deepest nesting of objects and arrays that is read, far more than any body of the protocol has.
 pub const DEPTH_MAX: u32 = 64;
 
 /// Longest text of an [`Error`] in bytes, so that a peer's text cannot fill a remark or the log.

@@ -121,7 +121,7 @@ pub struct SimpleSubscriptionData {
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionGroupWrapper {
     pub data_version: DataVersion,
-    /// Group to topic to bits; bit 0 forbids reading.
+    /// Group to topic to bits; bit 2 (the place of the read permission) forbids reading.
     pub forbidden_table: BTreeMap<String, BTreeMap<String, i32>>,
     pub subscription_group_table: BTreeMap<String, SubscriptionGroupConfig>,
 }

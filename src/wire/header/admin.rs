@@ -33,7 +33,7 @@ header! {
     QueryConsumeQueueRequestHeader {
         "topic" => topic: ByteString,
         "queueId" => queue_id: i32,
-        /// First index in the queue; negative: counted from its end.
+        /// First index in the queue.
         "index" => index: i64,
         "count" => count: i32,
         "consumerGroup" => consumer_group: Option<ByteString>,
