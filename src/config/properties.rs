@@ -2,8 +2,9 @@
 //!
 //! Bytes go in, [`Properties`] with line numbers come out; [`write`] is the way back. Mirrors
 //! `java.util.Properties.load` and `store`: continuation lines, `\uXXXX`, ISO-8859-1, and `=`, `:` or a blank
-//! between key and value. Unlike Java a byte order mark is skipped instead of becoming part of the first key,
-//! and what a person probably did not mean comes back as a remark. Nothing here knows which keys exist.
+//! between key and value. Unlike Java a byte order mark is skipped instead of becoming part of the first key, a
+//! lone backslash at the end of the text is no entry, and what a person probably did not mean comes back as a
+//! remark. Nothing here knows which keys exist.
 //!
 //! | text | is |
 //! | --- | --- |
@@ -145,27 +146,25 @@ fn parse_units(units: &[u16]) -> Result<Properties, MalformedEscape> {
 fn logical_lines(units: &[u16]) -> Vec<(u32, Vec<u16>)> {
     let mut lines = Vec::new();
     let mut logical: Vec<u16> = Vec::new();
-    let mut begins: Option<u32> = None;
+    let mut first = 1;
     for (number, natural) in (1..).zip(natural_lines(units)) {
         let blanks = natural.iter().take_while(|&&unit| is_blank(unit)).count();
         let content = &natural[blanks..];
-        if begins.is_none() && matches!(content.first(), None | Some(&(HASH | EXCLAMATION))) {
-            continue;
+        if logical.is_empty() {
+            first = number;
+            if matches!(content.first(), None | Some(&(HASH | EXCLAMATION))) {
+                continue;
+            }
         }
-        let first = *begins.get_or_insert(number);
         let backslashes = content.iter().rev().take_while(|&&unit| unit == BACKSLASH).count();
         if backslashes % 2 == 1 {
             logical.extend_from_slice(&content[..content.len() - 1]);
             continue;
         }
         logical.extend_from_slice(content);
-        begins = None;
-        let whole = std::mem::take(&mut logical);
-        if !whole.is_empty() {
-            lines.push((first, whole));
-        }
+        lines.push((first, std::mem::take(&mut logical)));
     }
-    if let (Some(first), false) = (begins, logical.is_empty()) {
+    if !logical.is_empty() {
         lines.push((first, logical));
     }
     lines

@@ -44,6 +44,7 @@ fn comments_and_continuations() {
     assert_eq!(pairs("k=a\\\\\nm=b"), [pair("k", "a\\"), pair("m", "b")]);
     assert_eq!(pairs("k=a\\"), [pair("k", "a")]);
     assert_eq!(pairs("\\\nk=v"), [pair("k", "v")]);
+    assert_eq!(pairs("\\\n#k=v\nm=b"), [pair("m", "b")]);
     assert_eq!(pairs("\\"), []);
     assert_eq!(pairs("k#x=v"), [pair("k#x", "v")]);
 }
