@@ -1,6 +1,7 @@
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -9,6 +10,11 @@ import java.util.Map;
 import org.apache.rocketmq.broker.BrokerController;
 import org.apache.rocketmq.broker.BrokerStartup;
 import org.apache.rocketmq.namesrv.NamesrvStartup;
+import org.apache.rocketmq.remoting.RemotingClient;
+import org.apache.rocketmq.remoting.netty.NettyClientConfig;
+import org.apache.rocketmq.remoting.netty.NettyRemotingClient;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.RequestCode;
 
 /** NameServer and broker of Apache in one JVM, started with the flags of {@code rmq-lite start} that the tests use. */
 public final class ApacheServer {
@@ -47,11 +53,24 @@ public final class ApacheServer {
         BrokerController controller = BrokerStartup.createBrokerController(new String[] {"-c", brokerConf.toString()});
         BrokerStartup.start(controller);
 
+        RemotingClient client = new NettyRemotingClient(new NettyClientConfig());
+        client.start();
+        while (!registered(client, "127.0.0.1:" + namesrv)) {
+            Thread.sleep(20);
+        }
+
         Path ports = Path.of(flags.get("--ports-file"));
         Path fresh = ports.resolveSibling(ports.getFileName() + ".tmp");
         Files.writeString(fresh, "{\"pid\":" + ProcessHandle.current().pid() + ",\"namesrv\":\"127.0.0.1:" + namesrv
             + "\",\"broker\":\"127.0.0.1:" + broker + "\",\"web\":null,\"oracle\":\"apache\",\"data_dir\":\"" + dir + "\"}");
         Files.move(fresh, ports, StandardCopyOption.ATOMIC_MOVE);
+    }
+
+    /** Whether the NameServer knows the broker, which it may do a little after both have started. */
+    private static boolean registered(RemotingClient client, String namesrv) throws Exception {
+        RemotingCommand ask = RemotingCommand.createRequestCommand(RequestCode.GET_BROKER_CLUSTER_INFO, null);
+        byte[] body = client.invokeSync(namesrv, ask, 5_000).getBody();
+        return body != null && new String(body, StandardCharsets.UTF_8).contains("broker-a");
     }
 
     /** The wanted port, or a free one; a broker also needs the ports at -2 and +1. */

@@ -1,6 +1,5 @@
 package rmqlite;
 
-import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.exception.MQClientException;
@@ -71,7 +70,7 @@ final class Admin {
     }
 
     void awaitRoute(String topic) {
-        Until.holds("the route of " + topic + " is known", Duration.ofSeconds(10),
+        Until.holds("the route of " + topic + " is known", ClientTest.SOON,
             () -> !api.examineTopicRouteInfo(topic).getQueueDatas().isEmpty());
     }
 

@@ -77,6 +77,7 @@ class ClusteringTest extends ClientTest {
         DefaultMQProducer producer = producer(server);
         List<String> first = sendToEveryQueue(producer, topic, "first", 5);
         Received.awaitAll(first, SOON, stays, leaves);
+        leaves.awaitCommitted(server, topic);
 
         leaves.consumer.shutdown();
         List<String> second = sendToEveryQueue(producer, topic, "second", 5);

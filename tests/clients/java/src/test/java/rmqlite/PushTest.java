@@ -128,6 +128,7 @@ class PushTest extends ClientTest {
         DefaultMQProducer producer = producer(server);
         Received before = consume(server, group, topic, "*");
         before.awaitAll(send(producer, topic, "T", "old", 20), SOON);
+        before.awaitCommitted(server, topic);
         before.consumer.shutdown();
         List<String> fresh = send(producer, topic, "T", "new", 20);
         Received after = consume(server, group, topic, "*");

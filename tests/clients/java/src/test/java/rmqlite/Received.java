@@ -73,6 +73,17 @@ final class Received {
         }
     }
 
+    /**
+     * Waits until the group's offset in every queue of the topic is behind its last message. A message that the listener has
+     * seen is not yet a committed one.
+     */
+    void awaitCommitted(Server server, String topic) {
+        Until.holds("all is committed", ClientTest.SOON, () -> {
+            consumer.getDefaultMQPushConsumerImpl().persistConsumerOffset();
+            return Admin.of(server).api.examineConsumeStats(consumer.getConsumerGroup(), topic).computeTotalDiff() == 0;
+        });
+    }
+
     /** The queues of a topic that this consumer now works on. */
     Set<MessageQueue> queues(String topic) {
         Set<MessageQueue> queues = new HashSet<>();

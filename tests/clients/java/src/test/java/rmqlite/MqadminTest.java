@@ -1,0 +1,396 @@
+package rmqlite;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.regex.Pattern;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageQueue;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Apache's mqadmin of the client version under test: what concerns single topics, groups and messages. */
+class MqadminTest extends ClientTest {
+    private final Server server = Server.shared();
+    private final String broker = server.broker();
+    private final String brokerName = Admin.of(server).brokerName();
+    private final String cluster = Admin.of(server).cluster();
+
+    private Mqadmin mqadmin(String... args) {
+        return Mqadmin.run(server, args);
+    }
+
+    private String topic(int queues) {
+        return Admin.of(server).createTopic(server, Names.unique("adm"), queues);
+    }
+
+    private List<SendResult> send(String topic, String tag, int queue, int count) throws Exception {
+        DefaultMQProducer producer = producer(server);
+        List<SendResult> sent = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            Message message = message(topic, tag, "body" + i);
+            message.setKeys("key" + i);
+            sent.add(producer.send(message, new MessageQueue(topic, brokerName, queue)));
+        }
+        return sent;
+    }
+
+    /** A running consumer of a topic that has consumed and committed what there was. */
+    private Received caughtUp(String group, String topic, int messages) throws Exception {
+        Received received = consume(server, group, topic, "*");
+        Until.holds("all is consumed", SOON, () -> received.bodies().size() >= messages);
+        received.awaitCommitted(server, topic);
+        return received;
+    }
+
+    /** clusterList shows the broker with cluster, id, address and version, and with -m the messages of the day. */
+    @Test
+    void clusterListShowsTheBroker() {
+        mqadmin("clusterList", "-m").says("^" + cluster + " +" + brokerName + "( +\\d+){4}");
+        if (Oracle.client4()) {
+            Oracle.apacheFails(server, "it sends getTransferredTps, this tool reads getTransferedTps");
+        }
+        mqadmin("clusterList").says("^" + cluster + " +" + brokerName + " +0 +" + broker + " +V\\d+_\\d+");
+    }
+
+    /** topicList shows every topic, the system's own too, and with -c the groups that consume it. */
+    @Test
+    void topicListShowsTopicsAndGroups() throws Exception {
+        String topic = topic(2);
+        String group = Names.unique("grp");
+        send(topic, "T", 0, 1);
+        caughtUp(group, topic, 1);
+        mqadmin("topicList").says("^" + topic + "$", "^TBW102$", "^SELF_TEST_TOPIC$", "^OFFSET_MOVED_EVENT$",
+            "^" + brokerName + "$", "^" + cluster + "$", "^%RETRY%" + group + "$");
+        mqadmin("topicList", "-c").says("^" + cluster + " +" + topic + " +" + group + " *$");
+    }
+
+    /** topicRoute shows the broker's address and the queues, as JSON and as a list; an unknown topic is "not found". */
+    @Test
+    void topicRouteShowsBrokerAndQueues() {
+        String topic = topic(3);
+        mqadmin("topicRoute", "-t", topic).says("\"brokerName\":\"" + brokerName + "\"", "0:\"" + broker + "\"",
+            "\"readQueueNums\":3", "\"writeQueueNums\":3", "\"perm\":6", "\"cluster\":\"" + cluster + "\"");
+        mqadmin("topicRoute", "-l", "-t", topic).says("^" + cluster + " +" + brokerName + " +\\{0=" + broker + "\\} +3 +3 +6");
+        String unknown = Names.unique("unknown");
+        mqadmin("topicRoute", "-t", unknown).tells("CODE: 17");
+        assertFalse(mqadmin("topicList").matches("^" + unknown + "$"), "asking has not made it");
+    }
+
+    /** topicStatus shows smallest and largest offset of each queue, from the moment of the topic's creation. */
+    @Test
+    void topicStatusShowsOffsets() throws Exception {
+        String topic = Names.unique("adm");
+        mqadmin("updateTopic", "-b", broker, "-t", topic, "-r", "2", "-w", "2").says("success");
+        mqadmin("topicStatus", "-t", topic).says("^" + brokerName + " +0 +0 +0", "^" + brokerName + " +1 +0 +0");
+        send(topic, "T", 1, 4);
+        mqadmin("topicStatus", "-t", topic).says("^" + brokerName + " +0 +0 +0", "^" + brokerName + " +1 +0 +4 +20\\d\\d-");
+    }
+
+    /** topicClusterList shows the cluster that has the topic. */
+    @Test
+    void topicClusterListShowsTheCluster() {
+        mqadmin("topicClusterList", "-t", topic(1)).says("^" + cluster + "$");
+    }
+
+    /** A topic is created at a broker or in a cluster, changed, write-protected, and deleted, and its route follows at once. */
+    @Test
+    void topicIsCreatedChangedAndDeleted() {
+        String topic = Names.unique("adm");
+        mqadmin("updateTopic", "-c", cluster, "-t", topic).says("create topic to " + broker + " success");
+        mqadmin("topicRoute", "-t", topic).says("\"readQueueNums\":8", "\"writeQueueNums\":8", "\"perm\":6");
+        mqadmin("updateTopic", "-b", broker, "-t", topic, "-r", "5", "-w", "4", "-p", "6").says("create topic to " + broker + " success");
+        mqadmin("topicRoute", "-t", topic).says("\"readQueueNums\":5", "\"writeQueueNums\":4");
+        mqadmin("updateTopicPerm", "-b", broker, "-t", topic, "-p", "4").says("from 6 to 4 in " + broker + " success");
+        mqadmin("topicRoute", "-t", topic).says("\"perm\":4");
+        mqadmin("deleteTopic", "-c", cluster, "-t", topic).says("from cluster \\[" + cluster + "\\] success", "from NameServer success");
+        mqadmin("topicRoute", "-t", topic).tells("CODE: 17");
+        assertFalse(mqadmin("topicList").matches("^" + topic + "$"), "it is gone from the list");
+    }
+
+    /** An illegal topic name is refused with a reason, and leaves nothing behind. */
+    @Test
+    void illegalTopicIsRefused() {
+        Mqadmin refused = mqadmin("updateTopic", "-b", broker, "-t", "no/slash$", "-r", "1", "-w", "1");
+        assertFalse(refused.matches("create topic to .* success"), refused::toString);
+        refused.tells("Exception", "illegal|legal|contains|match");
+        assertFalse(mqadmin("topicList").matches("no/slash"), "it is not there");
+    }
+
+    /** A group is created, read back, changed and deleted. */
+    @Test
+    void groupIsCreatedChangedAndDeleted() {
+        String group = Names.unique("grp");
+        mqadmin("updateSubGroup", "-b", broker, "-g", group, "-r", "5", "-q", "2").says("to " + broker + " success", "retryMaxTimes=5");
+        mqadmin("getConsumerConfig", "-g", group).says("groupName += +" + group, "retryMaxTimes += +5", "retryQueueNums += +2",
+            "consumeEnable += +true");
+        mqadmin("updateSubGroup", "-c", cluster, "-g", group, "-r", "7", "-s", "false").says("to " + broker + " success");
+        mqadmin("getConsumerConfig", "-g", group).says("retryMaxTimes += +7", "consumeEnable += +false");
+        mqadmin("deleteSubGroup", "-b", broker, "-g", group).says("from broker \\[" + broker + "\\] success");
+        assertFalse(mqadmin("getConsumerConfig", "-g", group).matches("groupName += +" + group), "it is gone");
+    }
+
+    /** deleteSubGroup -r true removes the group's offsets, by the field name of either tool generation. */
+    @Test
+    void deletedGroupLosesItsOffsetsWhenAsked() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        send(topic, "T", 0, 5);
+        mqadmin("updateSubGroup", "-b", broker, "-g", group).says("success");
+        Raw raw = closing(new Raw(broker));
+        raw.call(Raw.UPDATE_CONSUMER_OFFSET, null, "consumerGroup", group, "topic", topic, "queueId", 0, "commitOffset", 5);
+        assertEquals("5", offset(raw, group, topic));
+        if (Oracle.client4()) {
+            Oracle.apacheFails(server, "it reads cleanOffset, this tool sends removeOffset");
+        }
+        mqadmin("deleteSubGroup", "-b", broker, "-g", group, "-r", "true").says("success");
+        assertFalse("5".equals(offset(raw, group, topic)), "the offset is gone");
+    }
+
+    private static String offset(Raw raw, String group, String topic) throws Exception {
+        var fields = raw.call(Raw.QUERY_CONSUMER_OFFSET, null, "consumerGroup", group, "topic", topic, "queueId", 0).getExtFields();
+        return fields == null ? null : fields.get("offset");
+    }
+
+    /** consumerProgress shows a group's lag by queue and in sum, and every group in the overview. */
+    @Test
+    void consumerProgressShowsTheLag() throws Exception {
+        String topic = topic(2);
+        String group = Names.unique("grp");
+        send(topic, "T", 1, 3);
+        Received received = caughtUp(group, topic, 3);
+        mqadmin("consumerProgress").says("^" + group + " +1 +V\\d+_\\d+_\\d+ +PUSH +CLUSTERING +\\d+ +0");
+        received.consumer.shutdown();
+        send(topic, "T", 1, 4);
+        mqadmin("consumerProgress", "-g", group).says("^" + topic + " +" + brokerName + " +1 +7 +3 +4 ", "Diff Total: 4");
+        mqadmin("consumerProgress").says("^" + group + " .* 4$");
+        mqadmin("consumerProgress", "-g", group, "-s", "true").says("Client IP", "^" + topic + " +" + brokerName + " +1 +7 +3 ");
+    }
+
+    /** The connections of a consumer group and of a producer group show client, address, language and subscription. */
+    @Test
+    void connectionsAreShown() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        // A producer tells of itself with the heartbeat of its process, which the start of a consumer brings forward.
+        DefaultMQProducer producer = producer(server);
+        producer.send(message(topic, "T", "m"));
+        DefaultMQPushConsumer consumer = newPushConsumer(server, group);
+        consumer.setInstanceName(producer.getInstanceName());
+        consumer.subscribe(topic, "*");
+        Received received = new Received(consumer);
+        consumer.start();
+        received.awaitAll(List.of("m"), SOON);
+        received.awaitCommitted(server, topic);
+        String client = Pattern.quote(received.consumer.buildMQClientId());
+        mqadmin("consumerConnection", "-g", group).says("^" + client + " +127.0.0.1:\\d+ +JAVA +V\\d+_\\d+_\\d+",
+            "^" + topic + " +\\*", "^%RETRY%" + group + " +\\*", "ConsumeType: CONSUME_PASSIVELY", "MessageModel: CLUSTERING",
+            "ConsumeFromWhere: CONSUME_FROM_FIRST_OFFSET");
+        mqadmin("producerConnection", "-g", producer.getProducerGroup(), "-t", topic)
+            .says(Pattern.quote(producer.buildMQClientId()) + " +127.0.0.1:\\d+ +JAVA +V\\d+_\\d+_\\d+");
+        mqadmin("producer", "-b", broker).says("producer group \\(" + producer.getProducerGroup() + "\\) instance");
+        mqadmin("consumerStatus", "-g", group, "-i", received.consumer.buildMQClientId(), "-s")
+            .tells("#Consumer Offset#", "^" + topic + " +" + brokerName + " +0 +1 *$", "#Consumer jstack#");
+    }
+
+    /** A group without a connection is reported as such, with its own code. */
+    @Test
+    void offlineGroupHasNoConnection() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        send(topic, "T", 0, 1);
+        caughtUp(group, topic, 1).consumer.shutdown();
+        Until.holds("it is offline", SOON, () -> mqadmin("consumerConnection", "-g", group).matches("CODE: 206"));
+    }
+
+    /** brokerStatus shows the figures that people and exporters read, by broker and by cluster. */
+    @Test
+    void brokerStatusShowsFigures() throws Exception {
+        send(topic(1), "T", 0, 1);
+        mqadmin("brokerStatus", "-b", broker).says("^bootTimestamp +: \\d+", "^brokerVersionDesc +: V\\d", "^commitLogMaxOffset +: [1-9]",
+            "^commitLogMinOffset +: \\d+", "^putTps +: ", "^getTransferredTps +: ", "^msgPutTotalTodayNow +: \\d+",
+            "^msgPutTotalTodayMorning +: \\d+", "^runtime +: ", "^commitLogDiskRatio +: [\\d.]+", "^dispatchBehindBytes +: \\d+",
+            "^sendThreadPoolQueueSize +: \\d+", "^remainHowManyDataToFlush +: ", "^putMessageEntireTimeMax +: \\d+");
+        mqadmin("brokerStatus", "-c", cluster).says("^" + broker + " +bootTimestamp +: \\d+");
+    }
+
+    /** getBrokerConfig shows the configuration by broker and by cluster. */
+    @Test
+    void brokerConfigIsShown() {
+        mqadmin("getBrokerConfig", "-b", broker).says("brokerName += +" + brokerName, "brokerClusterName += +" + cluster,
+            "listenPort += +" + broker.substring(broker.indexOf(':') + 1), "flushDiskType += +ASYNC_FLUSH", "maxMessageSize += +4194304",
+            "fileReservedTime += +\\d+", "autoCreateTopicEnable += +true");
+        mqadmin("getBrokerConfig", "-c", cluster).says("brokerName += +" + brokerName);
+    }
+
+    /** A message is found by its id, its key, its unique id and its offset; what does not exist is not. */
+    @Test
+    void messagesAreFound() throws Exception {
+        String topic = topic(2);
+        SendResult sent = send(topic, "TagQ", 1, 3).get(1);
+        String[] byId = Oracle.client4() ? new String[] {"queryMsgById", "-i", sent.getOffsetMsgId()}
+            : new String[] {"queryMsgById", "-t", topic, "-i", sent.getOffsetMsgId()};
+        String[] wanted = {"^Topic: +" + topic, "^Tags: +\\[TagQ\\]", "^Keys: +\\[key1\\]", "^Queue ID: +1$", "^Queue Offset: +1$",
+            "^Properties: .*UNIQ_KEY=" + sent.getMsgId(), "^Store Host: +" + broker};
+        mqadmin(byId).says(wanted).says("^OffsetID: +" + sent.getOffsetMsgId());
+        mqadmin("queryMsgByOffset", "-t", topic, "-b", brokerName, "-i", "1", "-o", "1").says(wanted);
+        Until.holds("the index has it", SOON,
+            () -> mqadmin("queryMsgByKey", "-t", topic, "-k", "key1").matches("^" + sent.getMsgId() + " +1 +1"));
+        mqadmin("queryMsgByUniqueKey", "-t", topic, "-i", sent.getMsgId()).says(wanted);
+        assertFalse(mqadmin("queryMsgByKey", "-t", topic, "-k", "key77").matches("^[0-9A-F]{32}"), "no such key");
+    }
+
+    /** printMsg and printMsgByQueue print the messages of a topic, of a queue, and of a tag. */
+    @Test
+    void messagesArePrinted() throws Exception {
+        String topic = topic(2);
+        SendResult a = send(topic, "A", 0, 1).get(0);
+        SendResult b = send(topic, "B", 1, 1).get(0);
+        mqadmin("printMsg", "-t", topic, "-d", "true").says("MSGID: " + a.getMsgId() + ".*body0", "MSGID: " + b.getMsgId() + ".*body0",
+            "minOffset=0, maxOffset=1, ");
+        Mqadmin tagged = mqadmin("printMsg", "-t", topic, "-s", "B").says("MSGID: " + b.getMsgId());
+        assertFalse(tagged.matches("MSGID: " + a.getMsgId()), tagged::toString);
+        Mqadmin queue = mqadmin("printMsgByQueue", "-t", topic, "-a", brokerName, "-i", "0", "-p", "true", "-d", "true")
+            .says("MSGID: " + a.getMsgId() + ".*body0");
+        assertFalse(queue.matches("MSGID: " + b.getMsgId()), queue::toString);
+        mqadmin("printMsgByQueue", "-t", topic, "-a", brokerName, "-i", "0", "-f", "true").says("Tag: A +Count: 1");
+    }
+
+    /** statsAll shows a topic with its group, the lag and the messages of the day. */
+    @Test
+    void statsAllShowsTopicAndGroup() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        send(topic, "T", 0, 6);
+        caughtUp(group, topic, 6).consumer.shutdown();
+        send(topic, "T", 0, 2);
+        mqadmin("statsAll", "-t", topic).says("^" + topic + " +" + group + " +2 +[\\d.]+ +[\\d.]+ +\\d+ +\\d+");
+        String silent = topic(1);
+        mqadmin("statsAll").says("^" + topic + " +" + group + " +2 ", "^" + silent + " +.* NO_CONSUMER");
+    }
+
+    /** resetOffsetByTime takes a running group back, so that it gets everything again, and a stopped one as well. */
+    @Test
+    void offsetsAreResetByTime() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        send(topic, "T", 0, 5);
+        Received received = caughtUp(group, topic, 5);
+        mqadmin("resetOffsetByTime", "-g", group, "-t", topic, "-s", "0").says("^" + brokerName + " +0 +0 *$");
+        // A 4.x client sleeps ten seconds between forgetting the old offset and asking for the new one.
+        Until.holds("the running group gets all again", SOON.plusSeconds(15), () -> received.bodies().size() == 10);
+        received.awaitCommitted(server, topic);
+        received.consumer.shutdown();
+        mqadmin("resetOffsetByTime", "-g", group, "-t", topic, "-s", "0").tells("^" + brokerName + " +0 +0 |reset consumer offset.*" + group);
+        mqadmin("consumerProgress", "-g", group).says("^" + topic + " +" + brokerName + " +0 +5 +0 +5 ");
+        Received again = consume(server, group, topic, "*");
+        Until.holds("the stopped group gets all again", SOON, () -> new HashSet<>(again.bodies()).size() == 5);
+    }
+
+    /** resetOffsetByTime to now, and skipAccumulatedMessage, take a stopped group behind its lag. */
+    @Test
+    void lagIsSkipped() throws Exception {
+        String topic = topic(1);
+        int sent = 0;
+        for (String[] skip : new String[][] {{"resetOffsetByTime", "-s", "now"}, {"skipAccumulatedMessage"}}) {
+            String group = Names.unique("grp");
+            send(topic, "T", 0, 3);
+            sent += 3;
+            caughtUp(group, topic, sent).consumer.shutdown();
+            send(topic, "T", 0, 2);
+            sent += 2;
+            mqadmin("consumerProgress", "-g", group).says("^" + topic + " +" + brokerName + " +0 +" + sent + " +" + (sent - 2) + " +2 ");
+            List<String> args = new ArrayList<>(List.of(skip));
+            args.addAll(List.of("-g", group, "-t", topic));
+            mqadmin(args.toArray(new String[0])).tells(group + "|^" + brokerName + " +0 +" + sent);
+            mqadmin("consumerProgress", "-g", group).says("^" + topic + " +" + brokerName + " +0 +" + sent + " +" + sent + " +0 ");
+        }
+    }
+
+    /** cloneGroupOffset gives another group the offsets of the first. */
+    @Test
+    void offsetsAreCloned() throws Exception {
+        String topic = topic(1);
+        String from = Names.unique("grp");
+        String to = Names.unique("grp");
+        send(topic, "T", 0, 5);
+        caughtUp(from, topic, 5).consumer.shutdown();
+        mqadmin("updateSubGroup", "-b", broker, "-g", to).says("success");
+        mqadmin("cloneGroupOffset", "-s", from, "-d", to, "-t", topic).says("success");
+        assertEquals("5", offset(closing(new Raw(broker)), to, topic));
+    }
+
+    /** brokerConsumeStats shows every group's offsets at one broker. */
+    @Test
+    void brokerConsumeStatsShowsGroups() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        send(topic, "T", 0, 2);
+        caughtUp(group, topic, 2);
+        mqadmin("brokerConsumeStats", "-b", broker).says("^" + topic + " +" + group + " +" + brokerName + " +0 +2 +2 +0 ", "Diff Total: \\d+");
+    }
+
+    /** queryCq shows the entries of a consume queue, and a group's subscription. */
+    @Test
+    void consumeQueueIsShown() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        send(topic, "TagA", 0, 2);
+        caughtUp(group, topic, 2);
+        mqadmin("queryCq", "-t", topic, "-q", "0", "-i", "0", "-c", "5", "-b", broker).says("max: 2, min: 0", "^idx: 1$",
+            "physicOffset=\\d+, physicSize=\\d+, tagsCode=" + "TagA".hashCode());
+        mqadmin("queryCq", "-t", topic, "-q", "0", "-i", "0", "-c", "5", "-b", broker, "-g", group)
+            .says("\"subString\":\"\\*\"", "\"topic\":\"" + topic + "\"", "max: 2, min: 0");
+    }
+
+    /** sendMessage sends, to a queue of choice too, and consumeMessage prints what is there. */
+    @Test
+    void toolSendsAndConsumes() throws Exception {
+        String topic = topic(2);
+        mqadmin("sendMessage", "-t", topic, "-p", "first body", "-k", "K", "-c", "C").says("^" + brokerName + " +[01] +SEND_OK +[0-9A-F]{32}");
+        mqadmin("sendMessage", "-t", topic, "-p", "second body", "-b", brokerName, "-i", "1").says("^" + brokerName + " +1 +SEND_OK ");
+        mqadmin("consumeMessage", "-t", topic).says("Consume ok", "BODY: first body", "BODY: second body");
+        mqadmin("consumeMessage", "-t", topic, "-b", brokerName, "-i", "1", "-o", "0", "-c", "5").says("BODY: second body");
+    }
+
+    /** allocateMQ shows how clients would share the queues. */
+    @Test
+    void queuesAreAllocated() {
+        mqadmin("allocateMQ", "-t", topic(2), "-i", "1.1.1.1,2.2.2.2").says("\"1.1.1.1\":\\[\\{[^]]*\"queueId\":\\d", "\"2.2.2.2\":\\[\\{");
+    }
+
+    /** The tools that measure sends report successes: checkMsgSendRT, sendMsgStatus and clusterRT. */
+    @Test
+    void sendsAreMeasured() throws Exception {
+        mqadmin("checkMsgSendRT", "-t", topic(2), "-a", "4", "-s", "16").says("^" + brokerName + " +0 +true", "^" + brokerName + " +1 +true",
+            "^Avg RT: [\\d.]+");
+        mqadmin("sendMsgStatus", "-b", brokerName, "-c", "2", "-s", "16").says("sendStatus=SEND_OK");
+        String done = "3                 0"; // successes and failures in columns
+        assertTrue(Mqadmin.runUntilItSays(server, done, "clusterRT", "-a", "3", "-s", "16", "-i", "600").matches(
+            "^" + cluster + " +" + brokerName + " +[\\d.]+ +3 +0"));
+    }
+
+    /** exportMetadata writes topics and groups, by cluster and by broker. */
+    @Test
+    void metadataAreExported(@TempDir Path dir) throws Exception {
+        String topic = topic(2);
+        String group = Names.unique("grp");
+        mqadmin("updateSubGroup", "-b", broker, "-g", group).says("success");
+        mqadmin("exportMetadata", "-c", cluster, "-f", dir.toString()).says("metadata.json success");
+        String all = Files.readString(dir.resolve("metadata.json"));
+        assertTrue(all.contains("\"" + topic + "\"") && all.contains("\"" + group + "\""), all);
+        mqadmin("exportMetadata", "-b", broker, "-t", "-f", dir.toString()).says("topic.json success");
+        assertTrue(Files.readString(dir.resolve("topic.json")).contains("\"" + topic + "\""));
+        mqadmin("exportMetadata", "-b", broker, "-g", "-f", dir.toString()).says("subscriptionGroup.json success");
+        assertTrue(Files.readString(dir.resolve("subscriptionGroup.json")).contains("\"" + group + "\""));
+    }
+}

@@ -1,0 +1,39 @@
+package rmqlite;
+
+import java.nio.charset.StandardCharsets;
+import org.apache.rocketmq.remoting.netty.NettyClientConfig;
+import org.apache.rocketmq.remoting.netty.NettyRemotingClient;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+
+/** Single requests in Apache's own remoting client, for moments that a whole client does not let a test choose. */
+final class Raw implements AutoCloseable {
+    static final int PULL_MESSAGE = 11;
+    static final int QUERY_CONSUMER_OFFSET = 14;
+    static final int UPDATE_CONSUMER_OFFSET = 15;
+    static final int HEART_BEAT = 34;
+
+    private final NettyRemotingClient client = new NettyRemotingClient(new NettyClientConfig());
+    private final String address;
+
+    Raw(String address) {
+        this.address = address;
+        client.start();
+    }
+
+    /** Sends one request with the given header fields (name, value, name, value, …) and gives its answer. */
+    RemotingCommand call(int code, String body, Object... fields) throws Exception {
+        RemotingCommand request = RemotingCommand.createRequestCommand(code, null);
+        for (int i = 0; i < fields.length; i += 2) {
+            request.addExtField((String) fields[i], String.valueOf(fields[i + 1]));
+        }
+        if (body != null) {
+            request.setBody(body.getBytes(StandardCharsets.UTF_8));
+        }
+        return client.invokeSync(address, request, 30_000);
+    }
+
+    @Override
+    public void close() {
+        client.shutdown();
+    }
+}
