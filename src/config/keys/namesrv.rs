@@ -5,7 +5,6 @@ use super::table::key_table;
 use super::{Effect, Limit};
 
 const WORKS: Effect = Effect::Works;
-const ACTING: &str = "a slave never acts as master here";
 const CONTROLLER: &str = "there is no controller mode";
 const NETTY: &str = "it tunes Netty, which is not used here";
 const THREADS: &str = "requests share one pool of threads that follows the machine's processors";
@@ -33,8 +32,8 @@ key_table! {
             need_wait_for_service: bool = false, "needWaitForService", live, WORKS, "refuses routes for a while after the start";
             wait_seconds_for_service: i32 = 45, limit Limit::Range(0, i32::MAX as i64), "waitSecondsForService", live, WORKS, "seconds after the start during which routes are refused";
             delete_topic_with_broker_registration: bool = false, "deleteTopicWithBrokerRegistration", live, WORKS, "forgets the topics that a broker's registration no longer names";
-            support_acting_master: bool = false, "supportActingMaster", live, Effect::None(ACTING), "shows a slave as master in routes while the master is gone";
-            notify_min_broker_id_changed: bool = false, "notifyMinBrokerIdChanged", live, Effect::None(ACTING), "tells brokers when the least id of their group changes";
+            support_acting_master: bool = false, "supportActingMaster", live, WORKS, "shows a slave as master in routes while the master is gone";
+            notify_min_broker_id_changed: bool = false, "notifyMinBrokerIdChanged", live, WORKS, "tells brokers when the least id of their group changes";
             server_channel_max_idle_time_seconds: i32 = 120, limit POSITIVE, "serverChannelMaxIdleTimeSeconds", restart, WORKS, "seconds without a byte after which a connection is closed";
             server_socket_backlog: i32 = 1_024, limit POSITIVE, "serverSocketBacklog", restart, WORKS, "connections waiting to be accepted";
         }
