@@ -1,7 +1,414 @@
-//! One broker: topics, groups, messages in and out.
+//! One broker: what it owns, the order in which its parts start and stop, and its side of "first sight".
+//!
+//! Requests come in through [`routes`], a handler per code in the file of its family; messages go out to the
+//! store. The broker speaks to NameServers over the wire ([`register`]), also to one in its own process; the
+//! one exception is [`crate::namesrv::Neighbour`], by which a NameServer in the same process may ask for a
+//! topic that nobody has created yet. Mirrors `BrokerController`.
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use bytestring::ByteString;
+
+use crate::clock::Clock;
+use crate::config::keys::{self, BrokerKeys, edit_distance};
+use crate::faults::Faults;
+use crate::lifecycle::Lifecycle;
+use crate::namesrv::{FirstSight, Neighbour};
+use crate::remoting::{Peer, Service};
+use crate::store::{self, MessageStore, StoreOptions};
+use crate::wire::body::topic::TopicConfig;
+
+pub mod address;
+pub mod client;
+pub mod filter;
 pub mod group;
+pub mod hold;
 pub mod name;
+pub mod offset;
+pub mod order_lock;
 pub mod persist;
+mod pull;
+mod refusal;
+pub mod register;
+pub mod routes;
+pub mod saving;
+mod send;
 pub mod stats;
 pub mod topic;
+
+use address::Address;
+use client::{Consumers, Producers};
+use group::SubscriptionGroupTable;
+use hold::PullHold;
+use name::RETRY_PREFIX;
+use offset::ConsumerOffsets;
+use order_lock::QueueLocks;
+use register::Registration;
+use saving::Saving;
+use stats::Stats;
+use topic::{Change, TopicOptions, TopicTable, perm};
+
+/// Housekeeping period: silent clients, topics that stayed provisional.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Queues of a topic that first sight creates: as many as a default producer's auto-create would give.
+const FIRST_SIGHT_QUEUES: i32 = 4;
+
+/// Name of the file with consumer offsets.
+const OFFSETS_FILE: &str = "consumerOffset.json";
+
+/// What a broker is built from, beside its store.
+pub struct BrokerOptions {
+    /// Its configuration.
+    pub keys: BrokerKeys,
+    /// Where its JSON configuration files are (`<storePathRootDir>/config`).
+    pub config_dir: PathBuf,
+    /// The file that UPDATE_BROKER_CONFIG rewrites.
+    pub config_file: PathBuf,
+    /// NameServers to register at, `host:port`.
+    pub name_servers: Vec<String>,
+    /// What it calls itself.
+    pub address: Address,
+    /// Port of its replication service, for registration.
+    pub ha_port: u16,
+    /// Whether topics are created only by administrators and sends, not by being asked for.
+    pub strict_topics: bool,
+}
+
+/// A running broker.
+///
+/// Locks of its parts are leaves: no part calls another while it holds its own.
+pub struct Broker {
+    pub(crate) clock: Clock,
+    pub(crate) faults: Faults,
+    pub(crate) store: Arc<MessageStore>,
+    pub(crate) topics: TopicTable,
+    pub(crate) groups: SubscriptionGroupTable,
+    pub(crate) offsets: ConsumerOffsets,
+    pub(crate) consumers: Consumers,
+    pub(crate) producers: Producers,
+    pub(crate) hold: Arc<PullHold>,
+    pub(crate) locks: QueueLocks,
+    pub(crate) stats: Stats,
+    pub(crate) registration: Arc<Registration>,
+    pub(crate) saving: Saving,
+    #[allow(dead_code)] // read by the configuration requests
+    pub(crate) config_file: PathBuf,
+    /// Properties that every stored message gets: region, trace switch, cluster.
+    own_properties: String,
+    region: ByteString,
+    trace_on: bool,
+    keys: ArcSwap<BrokerKeys>,
+    address: ArcSwap<Address>,
+    config_dir: PathBuf,
+    ha_port: u16,
+    strict_topics: bool,
+    stopping: AtomicBool,
+    life: OnceLock<Lifecycle>,
+    unique_key_prefix: [u8; 10],
+    unique_key_counter: AtomicU16,
+}
+
+impl Broker {
+    /// Builds a broker on an opened store and loads its configuration files.
+    pub fn new(
+        options: BrokerOptions,
+        store: Arc<MessageStore>,
+        clock: Clock,
+        faults: Faults,
+    ) -> Result<Arc<Self>, persist::PersistError> {
+        let keys = options.keys;
+        let mut unique_key_prefix = [127, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        unique_key_prefix[4..6].copy_from_slice(&(std::process::id() as u16).to_be_bytes());
+        unique_key_prefix[6..].copy_from_slice(&fastrand::u32(..).to_be_bytes());
+        let broker = Self {
+            topics: TopicTable::load(topic_options(&keys, &options.config_dir), clock.clone())?,
+            groups: SubscriptionGroupTable::load(
+                options.config_dir.join("subscriptionGroup.json"),
+                clock.clone(),
+            )?,
+            offsets: ConsumerOffsets::default(),
+            consumers: Consumers::default(),
+            producers: Producers::default(),
+            hold: Arc::default(),
+            locks: QueueLocks::default(),
+            stats: Stats::new(&keys.broker_cluster_name, &keys.broker_name, clock.now_ms()),
+            registration: Arc::new(Registration::new(options.name_servers)),
+            saving: Saving::default(),
+            address: ArcSwap::from_pointee(options.address),
+            config_file: options.config_file,
+            own_properties: format!(
+                "MSG_REGION\u{1}{}\u{2}TRACE_ON\u{1}{}\u{2}CLUSTER\u{1}{}\u{2}",
+                keys.region_id, keys.trace_on, keys.broker_cluster_name
+            ),
+            region: keys.region_id.as_str().into(),
+            trace_on: keys.trace_on,
+            keys: ArcSwap::from_pointee(keys),
+            config_dir: options.config_dir,
+            ha_port: options.ha_port,
+            strict_topics: options.strict_topics,
+            stopping: AtomicBool::new(false),
+            life: OnceLock::new(),
+            unique_key_prefix,
+            unique_key_counter: AtomicU16::new(0),
+            clock,
+            faults,
+            store,
+        };
+        if let Some(saved) = persist::load(&broker.config_dir.join(OFFSETS_FILE))? {
+            broker.offsets.restore(saved);
+        }
+        broker.adopt_topics_of_the_store();
+        Ok(Arc::new(broker))
+    }
+
+    /// Makes known again what a crash kept from being written: topics whose messages are in the store.
+    fn adopt_topics_of_the_store(&self) {
+        for (topic, queues) in self.store.topics_with_queues() {
+            if self.topics.get(&topic).is_none() && name::validate_topic(&topic).is_ok() {
+                let queue_nums = queues.last().map_or(1, |last| last + 1).max(1);
+                tracing::warn!(%topic, queue_nums, "adopting a topic that has messages but no configuration");
+                self.topics.create_internal(&topic, queue_nums, perm::READ | perm::WRITE, false);
+            }
+        }
+    }
+
+    /// Starts the broker's tasks: arrivals, registration, saving, housekeeping.
+    pub fn start(self: &Arc<Self>, life: &Lifecycle) -> std::io::Result<()> {
+        let (registration, saving) = (self.registration.clone(), self.saving.clone());
+        self.topics.on_change(move |change| {
+            if let Change::Put(config) = change {
+                registration.topic_changed(&config.topic_name);
+            }
+            saving.soon();
+        });
+        let hold = self.hold.clone();
+        self.store.on_arrival(Arc::new(move |arrivals| hold.arrived(arrivals)));
+        let _ = self.life.set(life.clone());
+        let (saving, broker) = (self.saving.clone(), self.clone());
+        life.thread("save config", move || saving.run(|| broker.save_changed()))?;
+        Registration::start(self, life);
+        let broker = self.clone();
+        let task_life = life.clone();
+        life.spawn_until_cancelled("housekeeping", async move {
+            loop {
+                broker.clock.sleep(HOUSEKEEPING).await;
+                broker.close_silent_clients();
+                broker.stats.sample(broker.clock.now_ms());
+                for topic in broker.topics.expire_provisional() {
+                    tracing::debug!(topic, "nobody used a topic that was only asked for");
+                    broker.forget_topic_at_name_servers(&topic, &task_life).await;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Lets waiting pulls answer, tells the NameServers, and writes the configuration files a last time.
+    pub async fn stop(&self, life: &Lifecycle) {
+        self.stopping.store(true, Ordering::SeqCst);
+        Registration::farewell(self, life).await;
+        self.hold.wake_all();
+        self.saving.stop();
+    }
+
+    /// Says whether [`Broker::stop`] was called.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Returns the configuration in force.
+    pub(crate) fn keys(&self) -> Guard<Arc<BrokerKeys>> {
+        self.keys.load()
+    }
+
+    /// Puts a changed configuration in force: in the store, in what clients are told, at the NameServers.
+    ///
+    /// As on the reference a changed `brokerIP1` or `listenPort` changes only what is registered; the port that
+    /// is listened on stays.
+    pub(crate) fn set_keys(&self, keys: BrokerKeys) {
+        let before = self.keys.load_full();
+        if keys.broker_ip1 != before.broker_ip1 || keys.listen_port != before.listen_port {
+            let port = u16::try_from(keys.listen_port).unwrap_or_default();
+            self.address.rcu(|address| address.changed(keys.broker_ip1.clone(), port));
+        }
+        self.store.set_options(store_options(&keys, self.store.options().store_host));
+        self.keys.store(Arc::new(keys));
+        self.registration.all_changed();
+    }
+
+    /// Returns what the broker calls itself.
+    pub(crate) fn address(&self) -> Guard<Arc<Address>> {
+        self.address.load()
+    }
+
+    /// Returns the number of held pulls.
+    pub fn held_pulls(&self) -> usize {
+        self.hold.len()
+    }
+
+    /// Returns the broker's name.
+    pub fn name(&self) -> String {
+        self.keys().broker_name.clone()
+    }
+
+    /// Returns the cluster's name.
+    pub fn cluster(&self) -> String {
+        self.keys().broker_cluster_name.clone()
+    }
+
+    /// Returns the broker's id; 0 is the master.
+    pub fn id(&self) -> i64 {
+        self.keys().broker_id
+    }
+
+    /// Returns the address that slaves dial.
+    pub(crate) fn ha_address(&self) -> String {
+        format!("{}:{}", self.address().host(), self.ha_port)
+    }
+
+    /// Returns the tasks of the broker, for work that outlives a request.
+    pub(crate) fn life(&self) -> Option<&Lifecycle> {
+        self.life.get()
+    }
+
+    /// Says which topic was perhaps meant, where topics are not made by asking for them.
+    fn log_near_miss(&self, topic: &str, peer: &Peer) {
+        let near = self
+            .topics
+            .all()
+            .into_iter()
+            .map(|known| (edit_distance(&known.topic_name.to_lowercase(), &topic.to_lowercase()), known));
+        match near.min_by_key(|(distance, _)| *distance) {
+            Some((distance, known)) if distance <= 2.max(topic.len() / 4) => {
+                let known = &known.topic_name;
+                tracing::warn!(topic, peer = %peer.address(), "asked for a topic that does not exist; did you mean {known}?");
+            }
+            _ => tracing::info!(topic, peer = %peer.address(), "asked for a topic that does not exist"),
+        }
+    }
+
+    /// Finds or makes the topic of a group's retries; `None` when the name would be too long.
+    pub(crate) fn retry_topic(&self, group: &str, queue_nums: i32) -> Option<Arc<TopicConfig>> {
+        let topic = name::retry_topic(group);
+        if let Some(config) = self.topics.get(&topic) {
+            self.topics.confirm(&topic);
+            return Some(config);
+        }
+        name::validate_topic(&topic).ok()?;
+        self.topics.create_internal(&topic, queue_nums.max(1), perm::READ | perm::WRITE, false)
+    }
+}
+
+impl Broker {
+    /// Writes the configuration files whose tables have changed.
+    fn save_changed(&self) {
+        let offsets_file = self.config_dir.join(OFFSETS_FILE);
+        for saved in [self.topics.save(), self.groups.save(), self.offsets.save(&offsets_file)] {
+            if let Err(cause) = saved {
+                tracing::error!("cannot save the broker's configuration: {cause}");
+            }
+        }
+    }
+}
+
+impl Service for Broker {
+    fn disconnected(&self, peer: &Arc<Peer>) {
+        self.client_gone(peer);
+    }
+}
+
+impl Neighbour for Broker {
+    fn first_sight(&self, topic: &str, peer: &Peer) -> Option<FirstSight> {
+        let keys = self.keys();
+        if !keys.auto_create_topic_enable || self.is_stopping() {
+            return None;
+        }
+        if self.strict_topics {
+            self.log_near_miss(topic, peer);
+            return None;
+        }
+        let queue_nums = match topic.strip_prefix(RETRY_PREFIX) {
+            Some(group) => self.groups.get(group).map_or(1, |config| config.retry_queue_nums.max(1)),
+            None => FIRST_SIGHT_QUEUES.min(keys.default_topic_queue_nums),
+        };
+        let config = self.topics.provisional(topic, queue_nums)?;
+        Some(FirstSight {
+            cluster_name: keys.broker_cluster_name.clone(),
+            broker_name: keys.broker_name.clone(),
+            broker_addr: self.address().registered(),
+            config: TopicConfig::clone(&config),
+        })
+    }
+
+    fn topic_deleted(&self, _: &str) {
+        // Deleting a topic here is what makes it unwelcome; the NameServer's copy is only a copy.
+    }
+
+    fn reachable_address(&self, broker_addr: &str, peer: &Peer) -> Option<String> {
+        (broker_addr == self.address().registered()).then(|| self.address().for_peer(peer))
+    }
+}
+
+fn topic_options(keys: &BrokerKeys, config_dir: &Path) -> TopicOptions {
+    TopicOptions {
+        path: config_dir.join("topics.json"),
+        cluster: keys.broker_cluster_name.clone(),
+        broker_name: keys.broker_name.clone(),
+        auto_create: keys.auto_create_topic_enable,
+        default_queue_nums: keys.default_topic_queue_nums,
+        cluster_topic: keys.cluster_topic_enable,
+        broker_topic: keys.broker_topic_enable,
+        trace_topic: keys.trace_topic_enable.then(|| keys.msg_trace_topic_name.clone()),
+        revive_queue_nums: keys.get("reviveQueueNum").and_then(|text| text.parse().ok()).unwrap_or(8),
+        timer: keys.get("timerWheelEnable").as_deref() != Some("false"),
+    }
+}
+
+/// Translates a broker's keys into the store's own options.
+pub fn store_options(keys: &BrokerKeys, store_host: SocketAddr) -> StoreOptions {
+    StoreOptions {
+        root: keys.store_root().to_owned(),
+        commit_log_dir: keys.commit_log_dir(),
+        consume_queue_dir: keys.consume_queue_dir(),
+        index_dir: keys.index_dir(),
+        checkpoint_file: keys.checkpoint_file(),
+        abort_file: keys.abort_file_path(),
+        commit_log_file_bytes: keys.mapped_file_size_commit_log as u64,
+        consume_queue_file_bytes: keys.consume_queue_file_bytes(),
+        max_hash_slot_num: keys.max_hash_slot_num as u32,
+        max_index_num: keys.max_index_num as u32,
+        message_index_enable: keys.message_index_enable,
+        flush_disk_type: match keys.flush_disk_type {
+            keys::FlushDiskType::AsyncFlush => store::FlushDiskType::Async,
+            keys::FlushDiskType::SyncFlush => store::FlushDiskType::Sync,
+        },
+        flush_interval_commit_log_ms: keys.flush_interval_commit_log as u64,
+        flush_commit_log_least_pages: keys.flush_commit_log_least_pages as u32,
+        flush_commit_log_thorough_interval_ms: keys.flush_commit_log_thorough_interval as u64,
+        flush_interval_consume_queue_ms: keys.flush_interval_consume_queue as u64,
+        flush_consume_queue_least_pages: keys.flush_consume_queue_least_pages as u32,
+        flush_consume_queue_thorough_interval_ms: keys.flush_consume_queue_thorough_interval as u64,
+        sync_flush_timeout_ms: keys.sync_flush_timeout as u64,
+        max_message_bytes: keys.max_message_size as usize,
+        delete_when: keys.delete_when.clone(),
+        file_reserved_time_hours: keys.file_reserved_time as u64,
+        disk_max_used_space_ratio: keys.disk_max_used_ratio(),
+        clean_file_forcibly_enable: keys.clean_file_forcibly_enable,
+        clean_resource_interval_ms: keys.clean_resource_interval as u64,
+        max_transfer_bytes_in_memory: keys.max_transfer_bytes_on_message_in_memory as usize,
+        max_transfer_count_in_memory: keys.max_transfer_count_on_message_in_memory as usize,
+        max_transfer_bytes_in_disk: keys.max_transfer_bytes_on_message_in_disk as usize,
+        max_transfer_count_in_disk: keys.max_transfer_count_on_message_in_disk as usize,
+        access_message_in_memory_max_ratio: keys.access_message_in_memory_max_ratio as u32,
+        max_filter_message_bytes: keys.max_filter_message_size as usize,
+        check_crc_on_recover: keys.check_crc_on_recover,
+        store_host,
+        message_delay_level_ms: keys.delay_levels_ms(),
+        ..StoreOptions::default()
+    }
+}

@@ -1,1 +1,372 @@
-//! Placeholder.
+//! A server as a value: builds all rooms, joins them, and takes them down again in order.
+//!
+//! [`Server::start`] is what the command line, the tests and other people's Rust tests call. It binds every
+//! port and locks the store before anything is written, so that a failed start leaves nothing behind, and
+//! returns once clients can use the server. Mirrors `BrokerStartup` and `NamesrvStartup`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::broker::address::Address;
+use crate::broker::{self, Broker, BrokerOptions};
+use crate::clock::Clock;
+use crate::config::{Role, Settings};
+use crate::faults::Faults;
+use crate::lifecycle::Lifecycle;
+use crate::namesrv::{self, NameServer, Neighbour};
+use crate::remoting::{Listener, Routes};
+use crate::store::{self, MessageStore};
+use crate::web;
+
+/// Time that calls get to end when the server stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+/// Time that the first registration may take before the server counts as ready without it.
+const REGISTER_LIMIT: Duration = Duration::from_secs(3);
+
+/// Why a server did not start; the text is one line naming the thing and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be bound.
+    #[error("cannot listen on {address} for the {role}: {source}; {remedy}")]
+    Bind {
+        /// What the port was for.
+        role: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// A directory cannot be made or used.
+    #[error("cannot use the directory {}: {source}; choose another one with --data-dir", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A file of the broker's configuration cannot be read.
+    #[error(transparent)]
+    BrokerFile(#[from] broker::persist::PersistError),
+    /// The NameServer's files cannot be read.
+    #[error(transparent)]
+    NameServer(#[from] namesrv::Error),
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Where a running server listens; what `--ports-file` and `--json` hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// Process id.
+    pub pid: u32,
+    /// Name of the server.
+    pub name: String,
+    /// NameServer, `host:port`.
+    pub namesrv: Option<String>,
+    /// Broker, `host:port`.
+    pub broker: Option<String>,
+    /// The broker's second port (`listenPort - 2`).
+    pub broker_fast: Option<String>,
+    /// Slave broker; none yet.
+    pub slave: Option<String>,
+    /// gRPC endpoint; none yet.
+    pub grpc: Option<String>,
+    /// Console, as a URL.
+    pub web: Option<String>,
+    /// Directory of the data.
+    pub data_dir: PathBuf,
+    /// Whether the directory goes with the server.
+    pub ephemeral: bool,
+    /// Milliseconds from the beginning of the start to being ready.
+    pub startup_ms: u64,
+    /// What clients and tests want in their environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A running server.
+pub struct Server {
+    endpoints: Endpoints,
+    name_server: Option<Arc<NameServer>>,
+    broker: Option<Arc<Broker>>,
+    clock: Clock,
+    faults: Faults,
+    /// Listeners and connections: ended first, so that nothing new comes in.
+    front: Lifecycle,
+    /// Everything that must outlive the last call.
+    back: Lifecycle,
+    /// Removes the directory of an ephemeral server when dropped.
+    _directory: Option<tempfile::TempDir>,
+}
+
+struct BrokerSockets {
+    main: TcpListener,
+    fast: TcpListener,
+}
+
+impl Server {
+    /// Starts what `settings` ask for and returns when clients can use it.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let clock = Clock::new();
+        let faults = Faults::default();
+        let (front, back) = (Lifecycle::new(), Lifecycle::new());
+        let bind = settings.bind;
+        let name_server_socket = match settings.role {
+            Role::Broker => None,
+            _ => Some(listen("NameServer", bind, settings.namesrv_port, "--namesrv-port").await?),
+        };
+        let broker_sockets = match settings.role {
+            Role::NameServer => None,
+            _ => Some(broker_sockets(bind, settings.broker_port).await?),
+        };
+        let web_socket = match settings.web_port {
+            Some(port) => Some(listen("console", bind, port, "--web-port").await?),
+            None => None,
+        };
+        let directory = make_directories(&settings)?;
+
+        let broker = match &broker_sockets {
+            Some(sockets) => {
+                let own_name_server = name_server_socket.as_ref().map(local).transpose()?;
+                Some(build_broker(&settings, sockets, own_name_server, &clock, &faults)?)
+            }
+            None => None,
+        };
+        let name_server = match &name_server_socket {
+            Some(_) => {
+                let neighbour = broker.clone().map(|broker| broker as Arc<dyn Neighbour>);
+                Some(NameServer::new(settings.namesrv.clone(), clock.clone(), neighbour)?)
+            }
+            None => None,
+        };
+
+        let mut endpoints = Endpoints {
+            pid: std::process::id(),
+            name: settings.name.clone(),
+            namesrv: None,
+            broker: None,
+            broker_fast: None,
+            slave: None,
+            grpc: None,
+            web: None,
+            data_dir: settings.data_dir.clone(),
+            ephemeral: settings.ephemeral,
+            startup_ms: 0,
+            env: BTreeMap::new(),
+        };
+        if let (Some(server), Some(socket)) = (&name_server, name_server_socket) {
+            endpoints.namesrv = Some(dialable(local(&socket)?));
+            server.start(&back);
+            let routes = Arc::new(namesrv::routes::routes());
+            serve(socket, routes, server.clone(), &clock, &front)?;
+        }
+        if let (Some(broker), Some(sockets)) = (&broker, broker_sockets) {
+            endpoints.broker = Some(dialable(local(&sockets.main)?));
+            endpoints.broker_fast = Some(dialable(local(&sockets.fast)?));
+            broker.store.start(&back)?;
+            broker.start(&back).map_err(StartError::Thread)?;
+            let fast = broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT);
+            serve(sockets.main, Arc::new(broker::routes::routes()), broker.clone(), &clock, &front)?;
+            serve(sockets.fast, Arc::new(fast), broker.clone(), &clock, &front)?;
+            if !broker.registration.settled(REGISTER_LIMIT).await {
+                tracing::warn!(
+                    "no NameServer has taken the registration yet; clients will not find this broker"
+                );
+            }
+        }
+        if let Some(socket) = web_socket {
+            endpoints.web = Some(format!("http://{}", dialable(local(&socket)?)));
+            web::serve(
+                socket,
+                web::Shown { name_server: name_server.clone(), broker: broker.clone() },
+                &front,
+            );
+        }
+        endpoints.env = environment(&endpoints);
+        endpoints.startup_ms = clock.elapsed_ns() / 1_000_000;
+        Ok(Self { endpoints, name_server, broker, clock, faults, front, back, _directory: directory })
+    }
+
+    /// Returns where the server listens.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Returns the NameServer's address, `host:port`; empty when there is none.
+    pub fn namesrv(&self) -> &str {
+        self.endpoints.namesrv.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the broker, if one runs.
+    pub fn broker(&self) -> Option<&Arc<Broker>> {
+        self.broker.as_ref()
+    }
+
+    /// Returns the NameServer, if one runs.
+    pub fn name_server(&self) -> Option<&Arc<NameServer>> {
+        self.name_server.as_ref()
+    }
+
+    /// Returns the clock that the server decides by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Returns the table in which failures can be ordered.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Stops in order: farewell to NameServers, held pulls answered, calls drained, then the store.
+    pub async fn stop(self) {
+        if let Some(broker) = &self.broker {
+            broker.stop(&self.back).await;
+        }
+        if !self.front.stop(DRAIN_LIMIT).await {
+            tracing::warn!("some connections did not end in time");
+        }
+        if let Some(broker) = &self.broker {
+            let (store, back) = (broker.store.clone(), self.back.clone());
+            back.cancel();
+            let stopped = tokio::task::spawn_blocking(move || {
+                store.stop();
+                back.join_threads();
+            });
+            if stopped.await.is_err() {
+                tracing::error!("stopping the store failed; its next start will recover it");
+            }
+        }
+        self.back.stop(DRAIN_LIMIT).await;
+    }
+}
+
+async fn listen(role: &'static str, ip: IpAddr, port: u16, flag: &str) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::new(ip, port);
+    TcpListener::bind(address).await.map_err(|source| {
+        let remedy = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("stop what listens there, or choose another port with {flag} (0 is any)")
+            }
+            io::ErrorKind::AddrNotAvailable => "choose an address of this machine with --bind".to_owned(),
+            _ => format!("choose another port with {flag} (0 is any)"),
+        };
+        StartError::Bind { role, address, source, remedy }
+    })
+}
+
+/// Binds the broker's port and the fast port two below it.
+///
+/// When any port will do, the fast port is looked for beside the main one and else is any free one.
+async fn broker_sockets(ip: IpAddr, port: u16) -> Result<BrokerSockets, StartError> {
+    let main = listen("broker", ip, port, "--broker-port").await?;
+    let beside = local(&main)?.port().wrapping_sub(2);
+    let fast = if port != 0 {
+        listen("broker's fast port", ip, beside, "--broker-port").await?
+    } else {
+        match TcpListener::bind(SocketAddr::new(ip, beside)).await {
+            Ok(socket) => socket,
+            Err(_) => listen("broker's fast port", ip, 0, "--broker-port").await?,
+        }
+    };
+    Ok(BrokerSockets { main, fast })
+}
+
+fn local(socket: &TcpListener) -> Result<SocketAddr, StartError> {
+    socket.local_addr().map_err(StartError::Thread)
+}
+
+/// Returns an address that a client on this machine can dial.
+fn dialable(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            IpAddr::from([127, 0, 0, 1])
+        } else {
+            IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1])
+        });
+    }
+    address.to_string()
+}
+
+fn make_directories(settings: &Settings) -> Result<Option<tempfile::TempDir>, StartError> {
+    let path = settings.data_dir.clone();
+    let failed = |source| StartError::Directory { path: path.clone(), source };
+    if !settings.ephemeral {
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        return Ok(None);
+    }
+    let parent = path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
+    let name = path.file_name().unwrap_or_default();
+    let made = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(parent).map_err(failed)?;
+    Ok(Some(made))
+}
+
+fn build_broker(
+    settings: &Settings,
+    sockets: &BrokerSockets,
+    own_name_server: Option<SocketAddr>,
+    clock: &Clock,
+    faults: &Faults,
+) -> Result<Arc<Broker>, StartError> {
+    let mut keys = settings.broker.clone();
+    let bound = local(&sockets.main)?;
+    keys.listen_port = bound.port().into();
+    let advertised = settings.advertise.as_ref();
+    let host = advertised.map(|advertise| advertise.host.clone()).or_else(|| keys.broker_ip1.clone());
+    let port = advertised.and_then(|advertise| advertise.port).unwrap_or(bound.port());
+    let address = Address::new(host, bound, port);
+    let mut name_servers: Vec<String> = own_name_server.into_iter().map(dialable).collect();
+    name_servers.extend(keys.namesrv_addrs());
+    let store = MessageStore::open(broker::store_options(&keys, bound), clock.clone(), faults.clone())?;
+    let options = BrokerOptions {
+        config_dir: keys.config_dir(),
+        config_file: settings.broker_config_path(),
+        name_servers,
+        ha_port: u16::try_from(keys.ha_listen_port)
+            .ok()
+            .filter(|port| *port != 0)
+            .unwrap_or(bound.port().wrapping_add(1)),
+        address,
+        strict_topics: settings.strict_topics,
+        keys,
+    };
+    Ok(Broker::new(options, store, clock.clone(), faults.clone())?)
+}
+
+fn serve<S: crate::remoting::Service>(
+    socket: TcpListener,
+    routes: Arc<Routes<S>>,
+    state: Arc<S>,
+    clock: &Clock,
+    life: &Lifecycle,
+) -> Result<(), StartError> {
+    Listener::serve(socket, routes, state, clock.clone(), life).map(drop).map_err(StartError::Thread)
+}
+
+/// Returns what clients, Spring and tests look for in their environment.
+fn environment(endpoints: &Endpoints) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let mut put = |name: &str, value: &Option<String>| {
+        if let Some(value) = value {
+            env.insert(name.to_owned(), value.clone());
+        }
+    };
+    put("NAMESRV_ADDR", &endpoints.namesrv);
+    put("ROCKETMQ_NAMESRV_ADDR", &endpoints.namesrv);
+    put("ROCKETMQ_NAME_SERVER", &endpoints.namesrv);
+    put("ROCKETMQ_ENDPOINTS", &endpoints.grpc);
+    put("RMQ_LITE_WEB", &endpoints.web);
+    put("RMQ_LITE_BROKER", &endpoints.broker);
+    env
+}

@@ -220,7 +220,7 @@ fn nearest(key: &str, names: impl Iterator<Item = &'static str>) -> Option<&'sta
 }
 
 /// Counts the letters to add, drop, change or swap with their neighbour.
-fn edit_distance(one: &str, other: &str) -> usize {
+pub(crate) fn edit_distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=other.len()).collect();

@@ -53,11 +53,12 @@ impl Client {
         let life = life.child();
         let (peer, connection) =
             connection::open(stream, remote, routes, state.clone(), clock.clone(), life.token(), usize::MAX)?;
-        let ended = peer.clone();
+        let (ended, signal) = (peer.clone(), life.token());
         life.spawn("client connection", async move {
             connection.run().await;
             ended.mark_closed();
             state.disconnected(&ended);
+            signal.cancel();
         });
         Ok(Self { peer, life })
     }
@@ -85,6 +86,11 @@ impl Client {
     /// Says whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.peer.is_closed()
+    }
+
+    /// Resolves once the connection has ended.
+    pub async fn closed(&self) {
+        self.life.cancelled().await;
     }
 
     /// Ends the connection without waiting.

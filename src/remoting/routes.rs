@@ -78,6 +78,8 @@ pub struct Call<H> {
     pub body: Bytes,
     /// Text that came with the request.
     pub remark: Option<ByteString>,
+    /// Whether the sender wants no answer.
+    pub oneway: bool,
     /// The connection it came on.
     pub peer: Arc<Peer>,
     /// Version of the sender, an ordinal of `MQVersion`.
@@ -173,6 +175,7 @@ impl<S: 'static> Routes<S> {
             };
             let call = Call {
                 header,
+                oneway: command.is_oneway(),
                 code: command.code,
                 body: command.body,
                 remark: command.remark,

@@ -1,3 +1,5 @@
+//! Figures counted, sampled and viewed.
+
 #![allow(clippy::float_cmp)] // the sums here are exact
 
 use super::*;

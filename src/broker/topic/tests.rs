@@ -1,3 +1,5 @@
+//! The table of topics: created, asked for, changed, deleted, saved and read again.
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,0 +1,36 @@
+# make start   builds and starts a server on 127.0.0.1:9876
+# make test    everything: format, lints, unit, property and integration tests, real Java and Go clients
+# make check   the same without the real clients
+# make bench   the same load on rmq-lite, on Apache RocketMQ and on a do-nothing server
+
+CARGO ?= cargo
+BIN := target/release/rmq-lite
+
+.PHONY: start build test check clients bench docker clean
+
+start: build
+	@exec $(BIN) start
+
+build:
+	@command -v $(CARGO) > /dev/null || { echo "cargo is missing: install Rust 1.95 or newer (rustup, or your system's package)"; exit 1; }
+	$(CARGO) build --release --bin rmq-lite
+
+test: check clients
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --quiet -- -D warnings
+	$(CARGO) test --quiet
+	./tests/ui/run.sh
+
+clients: build
+	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/clients/run.sh
+
+bench: build
+	./benches/compare.sh
+
+docker:
+	docker build -t rmq-lite .
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,3 @@
+//! Which messages a consumer wants, decided on the broker.
+
+pub mod tag;

@@ -1,0 +1,146 @@
+//! Queue locks of orderly consumers: which client of a group alone may consume a queue.
+//!
+//! A lock lives for a minute from its last renewal and ends with the connection of its owner. Mirrors
+//! `RebalanceLockManager`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Broker;
+use crate::remoting::{Answer, Call};
+use crate::wire::body;
+use crate::wire::body::lock::{LockBatchRequestBody, LockBatchResponseBody, UnlockBatchRequestBody};
+use crate::wire::body::message_queue::MessageQueue;
+use crate::wire::command::Reply;
+use crate::wire::fastjson;
+use crate::wire::fields::NoHeader;
+
+/// Life of a lock after its last renewal (`rocketmq.broker.rebalance.lockMaxLiveTime`).
+const LOCK_LIVE_MS: i64 = 60_000;
+
+/// The locks of one broker.
+#[derive(Default)]
+pub struct QueueLocks {
+    groups: Mutex<HashMap<String, HashMap<MessageQueue, Lock>>>,
+}
+
+/// One lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// Its owner.
+    pub client_id: String,
+    /// When it was last renewed, milliseconds.
+    pub last_update_ms: i64,
+}
+
+impl QueueLocks {
+    fn guard(&self) -> MutexGuard<'_, HashMap<String, HashMap<MessageQueue, Lock>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks what is free, expired or the client's already; returns the queues it now holds.
+    pub fn lock(
+        &self,
+        group: &str,
+        client_id: &str,
+        queues: BTreeSet<MessageQueue>,
+        now_ms: i64,
+    ) -> BTreeSet<MessageQueue> {
+        let mut groups = self.guard();
+        let locks = groups.entry(group.to_owned()).or_default();
+        let mut held = BTreeSet::new();
+        for queue in queues {
+            let free =
+                locks.get(&queue).is_none_or(|lock| lock.client_id == client_id || lock.expired(now_ms));
+            if free {
+                let lock = Lock { client_id: client_id.to_owned(), last_update_ms: now_ms };
+                locks.insert(queue.clone(), lock);
+                held.insert(queue);
+            }
+        }
+        held
+    }
+
+    /// Releases the client's own locks among `queues`.
+    pub fn unlock(&self, group: &str, client_id: &str, queues: &BTreeSet<MessageQueue>) {
+        let mut groups = self.guard();
+        let Some(locks) = groups.get_mut(group) else { return };
+        for queue in queues {
+            if locks.get(queue).is_some_and(|lock| lock.client_id == client_id) {
+                locks.remove(queue);
+            }
+        }
+        if locks.is_empty() {
+            groups.remove(group);
+        }
+    }
+
+    /// Releases every lock of a client that is gone.
+    pub fn release_client(&self, group: &str, client_id: &str) {
+        let mut groups = self.guard();
+        let Some(locks) = groups.get_mut(group) else { return };
+        locks.retain(|_, lock| lock.client_id != client_id);
+        if locks.is_empty() {
+            groups.remove(group);
+        }
+    }
+
+    /// Says whether some queue of the group is locked now.
+    pub fn any_live(&self, group: &str, now_ms: i64) -> bool {
+        self.guard().get(group).is_some_and(|locks| locks.values().any(|lock| !lock.expired(now_ms)))
+    }
+
+    /// Returns every lock with its group, for people.
+    pub fn all(&self) -> Vec<(String, MessageQueue, Lock)> {
+        let groups = self.guard();
+        let locks = groups.iter().flat_map(|(group, locks)| {
+            locks.iter().map(|(queue, lock)| (group.clone(), queue.clone(), lock.clone()))
+        });
+        locks.collect()
+    }
+}
+
+impl Lock {
+    fn expired(&self, now_ms: i64) -> bool {
+        now_ms - self.last_update_ms > LOCK_LIVE_MS
+    }
+}
+
+/// LOCK_BATCH_MQ (41): answers which of the asked queues the client now holds.
+pub(super) fn lock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
+    let asked: LockBatchRequestBody = body::decode("a lock request", &call.body)?;
+    let now_ms = broker.clock.now_ms();
+    let held = broker.locks.lock(&asked.consumer_group, &asked.client_id, asked.mq_set, now_ms);
+    Ok(Reply::success().body(fastjson::to_string(&LockBatchResponseBody { lock_ok_mq_set: held })))
+}
+
+/// UNLOCK_BATCH_MQ (42): releases the client's own locks.
+pub(super) fn unlock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
+    let asked: UnlockBatchRequestBody = body::decode("an unlock request", &call.body)?;
+    broker.locks.unlock(&asked.consumer_group, &asked.client_id, &asked.mq_set);
+    Ok(Reply::success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queues<const N: usize>(ids: [i32; N]) -> BTreeSet<MessageQueue> {
+        ids.map(|queue_id| MessageQueue { broker_name: "b".into(), queue_id, topic: "T".into() }).into()
+    }
+
+    /// One owner at a time, until it unlocks, goes, or falls silent for a minute.
+    #[test]
+    fn one_owner_at_a_time() {
+        let locks = QueueLocks::default();
+        assert_eq!(locks.lock("g", "a", queues([0, 1]), 0), queues([0, 1]));
+        assert_eq!(locks.lock("g", "b", queues([0, 2]), 1), queues([2]));
+        assert_eq!(locks.lock("other", "b", queues([0]), 1), queues([0]));
+        locks.unlock("g", "b", &queues([0]));
+        assert!(locks.lock("g", "b", queues([0]), 60_000).is_empty());
+        assert_eq!(locks.lock("g", "b", queues([0]), 60_001), queues([0]));
+        locks.release_client("g", "a");
+        assert_eq!(locks.lock("g", "b", queues([1]), 60_001), queues([1]));
+        assert!(locks.any_live("g", 60_001) && !locks.any_live("g", 200_000) && !locks.any_live("none", 0));
+    }
+}

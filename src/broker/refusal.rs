@@ -1,0 +1,68 @@
+//! Every mapping from our errors, and every refusal that several handlers share, to ResponseCode and remark.
+//!
+//! The wording is what real clients and tools match on; where Apache's text helps nobody, ours follows it with
+//! what a person can do.
+
+use crate::remoting::Refusal;
+use crate::store;
+use crate::wire::code::response;
+
+/// The tail of several of Apache's remarks (`FAQUrl`).
+const FAQ_TAIL: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
+impl From<store::Error> for Refusal {
+    fn from(cause: store::Error) -> Self {
+        match cause {
+            store::Error::Poisoned { .. } => Self::new(response::SERVICE_NOT_AVAILABLE, cause),
+            _ => Self::new(response::SYSTEM_ERROR, cause),
+        }
+    }
+}
+
+/// Maps a refused put; `max_message_bytes` is named in the texts about sizes.
+pub(crate) fn put_refused(cause: &store::PutError, max_message_bytes: usize) -> Refusal {
+    use store::PutError::{CreateMappedFile, Illegal, NotWriteable, TooLong};
+    match cause {
+        NotWriteable { reason } => Refusal::new(
+            response::SERVICE_NOT_AVAILABLE,
+            format!(
+                "service not available now. It may be caused by one of the following reasons: the broker's disk \
+                 is full, the broker is slave, or it is shutting down. Here: {reason}"
+            ),
+        ),
+        TooLong { .. } | Illegal { .. } => Refusal::new(
+            response::MESSAGE_ILLEGAL,
+            format!(
+                "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
+                 {max_message_bytes}B, msg properties length limit 32KB. Here: {cause}"
+            ),
+        ),
+        CreateMappedFile(_) => Refusal::new(response::SYSTEM_ERROR, cause),
+    }
+}
+
+/// Refuses a topic that nobody has created and that may not be created now.
+pub(crate) fn topic_not_exist(topic: &str) -> Refusal {
+    Refusal::new(
+        response::TOPIC_NOT_EXIST,
+        format!("topic[{topic}] not exist, apply first please!{FAQ_TAIL}"),
+    )
+}
+
+/// Refuses a pull for a group that may not be created.
+pub(crate) fn group_not_exist(group: &str) -> Refusal {
+    Refusal::new(
+        response::SUBSCRIPTION_GROUP_NOT_EXIST,
+        format!("subscription group [{group}] does not exist, {FAQ_TAIL}"),
+    )
+}
+
+/// Refuses a pull of a group whose members the broker has not heard of.
+pub(crate) fn group_without_members() -> Refusal {
+    Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's group info not exist{FAQ_TAIL}"))
+}
+
+/// Refuses a pull of a topic that the group's members do not subscribe to.
+pub(crate) fn subscription_not_exist() -> Refusal {
+    Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's subscription not exist{FAQ_TAIL}"))
+}

@@ -1,0 +1,237 @@
+//! Registration: keeps every NameServer's picture of this broker up to date, over the wire.
+//!
+//! One task per NameServer: the whole topic table when it connects and every 30 s, changed topics at once,
+//! and a farewell at the end. What the NameServer answers (order topics, the master's address) is not used
+//! yet. Mirrors `BrokerOuterAPI` and the registration of `BrokerController`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::Broker;
+use crate::faults::FaultPoint;
+use crate::lifecycle::Lifecycle;
+use crate::remoting::client::Client;
+use crate::wire::body::register::RegisterBrokerBody;
+use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
+use crate::wire::code::{request, response};
+use crate::wire::command::Request;
+use crate::wire::fastjson;
+use crate::wire::header::route::{
+    DeleteTopicFromNamesrvRequestHeader, RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader,
+};
+
+/// Limit of one call to a NameServer.
+const CALL_LIMIT: Duration = Duration::from_secs(6);
+/// Limit of the farewell.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
+/// Pause after a NameServer could not be reached.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Changed topics that go as an increment; with more the whole table goes.
+const INCREMENT_MAX: usize = 1000;
+
+/// The registrations of one broker at its NameServers.
+pub struct Registration {
+    /// Number of the latest change that NameServers must hear of.
+    wanted: watch::Sender<u64>,
+    servers: Vec<Server>,
+}
+
+struct Server {
+    address: String,
+    /// Number of the latest change that this NameServer has heard of; 0 before the first registration.
+    done: watch::Sender<u64>,
+    /// Topics that changed since the last registration here.
+    changed: Mutex<Vec<String>>,
+}
+
+impl Registration {
+    /// Makes registrations at these NameServers (`host:port`); nothing is sent yet.
+    pub fn new(servers: impl IntoIterator<Item = String>) -> Self {
+        let servers = servers.into_iter().map(|address| Server {
+            address,
+            done: watch::Sender::new(0),
+            changed: Mutex::default(),
+        });
+        Self { wanted: watch::Sender::new(1), servers: servers.collect() }
+    }
+
+    /// Returns the NameServers' addresses.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|server| server.address.as_str())
+    }
+
+    /// Makes every NameServer hear of a new or changed topic at once.
+    pub fn topic_changed(&self, topic: &str) {
+        for server in &self.servers {
+            server.lock().push(topic.to_owned());
+        }
+        self.wanted.send_modify(|number| *number += 1);
+    }
+
+    /// Makes every NameServer hear of the whole broker at once.
+    pub fn all_changed(&self) {
+        for server in &self.servers {
+            server.lock().clear();
+        }
+        self.wanted.send_modify(|number| *number += 1);
+    }
+
+    /// Waits until some NameServer has heard of every change so far, at most `limit`; says whether one has.
+    ///
+    /// True at once for a broker without NameServers.
+    pub async fn settled(&self, limit: Duration) -> bool {
+        let wanted = *self.wanted.borrow();
+        if self.servers.is_empty() {
+            return true;
+        }
+        let any = self.servers.iter().map(|server| {
+            let mut done = server.done.subscribe();
+            Box::pin(async move { done.wait_for(|done| *done >= wanted).await.is_ok() })
+        });
+        tokio::time::timeout(limit, futures_util::future::select_all(any)).await.is_ok()
+    }
+
+    /// Starts one task per NameServer.
+    pub fn start(broker: &Arc<Broker>, life: &Lifecycle) {
+        for at in 0..broker.registration.servers.len() {
+            let (broker, connections) = (broker.clone(), life.clone());
+            life.spawn_until_cancelled("registration", async move {
+                let server = &broker.registration.servers[at];
+                let mut warned = false;
+                loop {
+                    let why = match Client::connect(&server.address, &broker.clock, &connections).await {
+                        Ok(client) => follow(&broker, server, &client, &mut warned).await,
+                        Err(cause) => cause.to_string(),
+                    };
+                    if !warned {
+                        tracing::warn!(namesrv = %server.address, "not registered, will keep trying: {why}");
+                        warned = true;
+                    }
+                    broker.clock.sleep(RETRY_PAUSE).await;
+                }
+            });
+        }
+    }
+
+    /// Tells every NameServer that this broker goes; bounded by a short limit.
+    pub async fn farewell(broker: &Broker, life: &Lifecycle) {
+        let header = UnRegisterBrokerRequestHeader {
+            broker_name: broker.name().into(),
+            broker_addr: broker.address().registered().into(),
+            cluster_name: broker.cluster().into(),
+            broker_id: broker.id(),
+        };
+        let each =
+            broker.registration.servers.iter().filter(|server| *server.done.borrow() > 0).map(|server| {
+                let request = Request::new(request::UNREGISTER_BROKER, &header);
+                async {
+                    if let Ok(client) = Client::connect(&server.address, &broker.clock, life).await {
+                        let _ = client.call(request, FAREWELL_LIMIT).await;
+                    }
+                }
+            });
+        let _ = tokio::time::timeout(FAREWELL_LIMIT, futures_util::future::join_all(each)).await;
+    }
+}
+
+impl Server {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Registers over one connection for as long as it lasts; returns why it does not any more.
+async fn follow(broker: &Broker, server: &Server, client: &Client, warned: &mut bool) -> String {
+    let mut wanted = broker.registration.wanted.subscribe();
+    let mut next_full_ms = 0;
+    loop {
+        let number = *wanted.borrow_and_update();
+        let changed = std::mem::take(&mut *server.lock());
+        let now_ms = broker.clock.now_ms();
+        // A table of one topic from a broker that is not registered yet would be refused as incomplete, so the
+        // first registration is always the whole one.
+        let full = now_ms >= next_full_ms || changed.is_empty() || changed.len() > INCREMENT_MAX;
+        let topics = if full {
+            broker.topics.all()
+        } else {
+            changed.iter().filter_map(|topic| broker.topics.get(topic)).collect()
+        };
+        if let Err(why) = register(broker, client, topics).await {
+            return why;
+        }
+        if full {
+            next_full_ms =
+                now_ms + i64::from(broker.keys().register_name_server_period.clamp(10_000, 60_000));
+        }
+        *warned = false;
+        server.done.send_replace(number);
+        tokio::select! {
+            _ = wanted.changed() => {}
+            () = broker.clock.sleep_until(next_full_ms) => {}
+            () = client.closed() => return "the connection ended".to_owned(),
+        }
+    }
+}
+
+/// Registers the broker with these topics.
+async fn register(broker: &Broker, client: &Client, topics: Vec<Arc<TopicConfig>>) -> Result<(), String> {
+    if broker.faults.strikes(FaultPoint::NameServerRegister, client.address().to_string().as_str()) {
+        return Err("a fault was ordered".to_owned());
+    }
+    let permission = broker.keys().broker_permission;
+    let table = topics.into_iter().map(|topic| {
+        let mut config = TopicConfig::clone(&topic);
+        if permission != PERM_READ_WRITE {
+            config.perm &= permission;
+        }
+        (config.topic_name.clone(), config)
+    });
+    let body = RegisterBrokerBody {
+        topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
+            data_version: broker.topics.data_version(),
+            topic_config_table: table.collect(),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let body: Bytes = fastjson::to_string(&body).into();
+    let header = RegisterBrokerRequestHeader {
+        broker_name: broker.name().into(),
+        broker_addr: broker.address().registered().into(),
+        cluster_name: broker.cluster().into(),
+        ha_server_addr: broker.ha_address().into(),
+        broker_id: broker.id(),
+        heartbeat_timeout_millis: None,
+        enable_acting_master: Some(false),
+        compressed: false,
+        zone_name: None,
+        body_crc32: (crc32fast::hash(&body) & 0x7FFF_FFFF) as i32,
+    };
+    let request = Request::new(request::REGISTER_BROKER, &header).with_body(body);
+    let answer = client.call(request, CALL_LIMIT).await.map_err(|cause| cause.to_string())?;
+    if answer.code == response::SUCCESS {
+        return Ok(());
+    }
+    Err(format!("code {}, {}", answer.code, answer.remark.as_deref().unwrap_or("no remark")))
+}
+
+const PERM_READ_WRITE: i32 = 6;
+
+impl Broker {
+    /// Makes every NameServer forget a topic (DELETE_TOPIC_IN_NAMESRV).
+    pub(super) async fn forget_topic_at_name_servers(&self, topic: &str, life: &Lifecycle) {
+        for server in self.registration.servers() {
+            let header = DeleteTopicFromNamesrvRequestHeader {
+                topic: topic.into(),
+                cluster_name: Some(self.cluster().into()),
+            };
+            if let Ok(client) = Client::connect(server, &self.clock, life).await {
+                let _ =
+                    client.call(Request::new(request::DELETE_TOPIC_IN_NAMESRV, &header), CALL_LIMIT).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Sends: one message or a batch, checked in the reference's order, stored, answered.
+//!
+//! Flows in: SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320). Flows out: the offset message
+//! id, queue and queue offset. A message's bytes go from the read buffer to the mapped file in one copy; the
+//! broker's own properties are appended as one more piece, not by building a string. Mirrors
+//! `SendMessageProcessor` and `AbstractSendMessageProcessor`.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use super::Broker;
+use super::name::{self, RETRY_PREFIX};
+use super::refusal::{put_refused, topic_not_exist};
+use crate::config::keys::BrokerKeys;
+use crate::remoting::{Call, Outcome, Refusal};
+use crate::store::{NewMessage, PutStatus, Receipt};
+use crate::wire::body::topic::TopicConfig;
+use crate::wire::code::response;
+use crate::wire::command::Reply;
+use crate::wire::header::send::SendMessageRequestHeader;
+use crate::wire::message::{self, offset_message_id, upper_hex};
+
+/// What a message's properties ask of the broker.
+#[derive(Default)]
+struct Wishes<'a> {
+    unique_key: Option<&'a str>,
+    wait_store: bool,
+    /// Name of a property that asks for a feature which is not served.
+    unserved: Option<&'a str>,
+}
+
+impl<'a> Wishes<'a> {
+    fn of(properties: &'a str) -> Self {
+        let mut wishes = Self { wait_store: true, ..Self::default() };
+        for (name, value) in message::properties(properties) {
+            match name {
+                "UNIQ_KEY" => wishes.unique_key = Some(value),
+                "WAIT" => wishes.wait_store = !value.eq_ignore_ascii_case("false"),
+                "DELAY" if value != "0" => wishes.unserved = Some(name),
+                "TRAN_MSG" if value.eq_ignore_ascii_case("true") => wishes.unserved = Some(name),
+                "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" | "TIMER_DELIVER_MS" => wishes.unserved = Some(name),
+                _ => {}
+            }
+        }
+        wishes
+    }
+}
+
+/// SEND_MESSAGE (10) and SEND_MESSAGE_V2 (310).
+pub(super) fn send_message(broker: &Arc<Broker>, call: Call<SendMessageRequestHeader>) -> Outcome {
+    if call.header.batch == Some(true) {
+        return send_batch_message(broker, call);
+    }
+    put_one(broker, &call).unwrap_or_else(|refusal| Outcome::Now(Err(refusal)))
+}
+
+fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Result<Outcome, Refusal> {
+    let header = &call.header;
+    let keys = broker.keys();
+    let config = topic_of_send(broker, call, &keys)?;
+    let queue_id = queue_of_send(call, &config)?;
+    if call.body.is_empty() {
+        return Err(illegal("the message's body is empty"));
+    }
+    let properties = header.properties.as_deref().unwrap_or_default();
+    let wishes = Wishes::of(properties);
+    refuse_unserved(&wishes)?;
+    let made;
+    let (unique_key, made_property) = match wishes.unique_key {
+        Some(key) => (key, ""),
+        None => {
+            made = broker.next_unique_key();
+            (made.1.as_str(), made.0.as_str())
+        }
+    };
+    let message = NewMessage {
+        topic: &config.topic_name,
+        queue_id,
+        flag: header.flag,
+        sys_flag: header.sys_flag,
+        born_timestamp: header.born_timestamp,
+        born_host: call.peer.address(),
+        store_host: broker.address().store_host(&call.peer),
+        reconsume_times: header.reconsume_times.unwrap_or(0),
+        prepared_transaction_offset: 0,
+        body: &call.body,
+        properties: &[properties, separator(properties), made_property, &broker.own_properties],
+        wait_store: wishes.wait_store,
+    };
+    let receipt = broker.put(&message, &keys)?;
+    let reply = stored_reply(broker, &message, &receipt, queue_id)
+        .field("transactionId", share(&call.header.properties, unique_key));
+    Ok(answer_when_durable(receipt, reply))
+}
+
+/// SEND_BATCH_MESSAGE (320): all messages of the body, or none, with consecutive queue offsets.
+pub(super) fn send_batch_message(broker: &Arc<Broker>, call: Call<SendMessageRequestHeader>) -> Outcome {
+    put_batch(broker, &call).unwrap_or_else(|refusal| Outcome::Now(Err(refusal)))
+}
+
+fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Result<Outcome, Refusal> {
+    let header = &call.header;
+    let keys = broker.keys();
+    if header.topic.starts_with(RETRY_PREFIX) {
+        let remark = format!("batch request does not support retry group {}", header.topic);
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    let config = topic_of_send(broker, call, &keys)?;
+    let queue_id = queue_of_send(call, &config)?;
+    let max_message_bytes = broker.store.options().max_message_bytes as usize;
+    if call.body.len() > max_message_bytes {
+        return Err(illegal(&format!(
+            "message body size exceeded: the batch has {} bytes, maxMessageSize is {max_message_bytes}",
+            call.body.len()
+        )));
+    }
+    let common = header.properties.as_deref().unwrap_or_default();
+    let wishes = Wishes::of(common);
+    refuse_unserved(&wishes)?;
+    let entries: Vec<_> = message::batch_entries(&call.body)
+        .collect::<Result<_, _>>()
+        .map_err(|cause| illegal(&format!("the batch's body is broken: {cause}")))?;
+    if entries.is_empty() {
+        return Err(illegal("the batch is empty"));
+    }
+    let pieces: Vec<[&str; 5]> = entries
+        .iter()
+        .map(|entry| {
+            let own = entry.properties;
+            [own, separator(own), common, separator(common), broker.own_properties.as_str()]
+        })
+        .collect();
+    let store_host = broker.address().store_host(&call.peer);
+    let messages: Vec<NewMessage<'_>> = entries
+        .iter()
+        .zip(&pieces)
+        .map(|(entry, properties)| NewMessage {
+            topic: &config.topic_name,
+            queue_id,
+            flag: entry.flag,
+            sys_flag: header.sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host: call.peer.address(),
+            store_host,
+            reconsume_times: header.reconsume_times.unwrap_or(0),
+            prepared_transaction_offset: 0,
+            body: entry.body,
+            properties,
+            wait_store: wishes.wait_store,
+        })
+        .collect();
+    let receipt = broker.put_batch(&messages, &keys)?;
+    let mut reply = stored_reply(broker, &messages[0], &receipt, queue_id);
+    if let Some(key) = wishes.unique_key {
+        reply = reply.field("transactionId", share(&header.properties, key));
+    }
+    Ok(answer_when_durable(receipt, reply))
+}
+
+/// Finds the topic, checked and if need be created, as the reference does before a send.
+fn topic_of_send(
+    broker: &Arc<Broker>,
+    call: &Call<SendMessageRequestHeader>,
+    keys: &BrokerKeys,
+) -> Result<Arc<TopicConfig>, Refusal> {
+    let header = &call.header;
+    let now_ms = broker.clock.now_ms();
+    if now_ms < keys.start_accept_send_request_time_stamp {
+        let remark = format!("broker unable to service, until {}", keys.start_accept_send_request_time_stamp);
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    }
+    let topic: &str = &header.topic;
+    if let Some(config) = broker.topics.get(topic) {
+        if name::is_sending_forbidden(topic) {
+            return Err(forbidden_topic(topic));
+        }
+        if config.order && keys.broker_permission & PERM_WRITE == 0 {
+            let remark = format!("the broker[{}] sending message is forbidden", broker.address().host());
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        broker.topics.confirm(topic);
+        return Ok(config);
+    }
+    name::validate_topic(topic).map_err(|problem| Refusal::new(response::INVALID_PARAMETER, problem))?;
+    if name::is_sending_forbidden(topic) {
+        return Err(forbidden_topic(topic));
+    }
+    if let Some(group) = topic.strip_prefix(RETRY_PREFIX) {
+        let Some(group_config) = broker.groups.get(group) else {
+            let remark = format!("subscription group not exist, {group} ");
+            return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        };
+        if let Some(config) = broker.retry_topic(group, group_config.retry_queue_nums) {
+            return Ok(config);
+        }
+    }
+    broker
+        .topics
+        .create_in_send(&header.default_topic, topic, header.default_topic_queue_nums)
+        .ok_or_else(|| topic_not_exist(topic))
+}
+
+const PERM_WRITE: i32 = 2;
+
+fn forbidden_topic(topic: &str) -> Refusal {
+    Refusal::new(response::NO_PERMISSION, format!("Sending message to topic[{topic}] is forbidden."))
+}
+
+fn queue_of_send(call: &Call<SendMessageRequestHeader>, config: &TopicConfig) -> Result<i32, Refusal> {
+    let queue_id = call.header.queue_id;
+    if queue_id >= config.write_queue_nums.max(config.read_queue_nums) {
+        let remark = format!(
+            "request queueId[{queue_id}] is illegal, topic[{}] has {} write and {} read queues, Producer: {}",
+            config.topic_name,
+            config.write_queue_nums,
+            config.read_queue_nums,
+            call.peer.address()
+        );
+        return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+    }
+    Ok(if queue_id < 0 { fastrand::i32(0..config.write_queue_nums.max(1)) } else { queue_id })
+}
+
+fn refuse_unserved(wishes: &Wishes<'_>) -> Result<(), Refusal> {
+    wishes.unserved.map_or(Ok(()), |name| {
+        Err(illegal(&format!(
+            "property {name} asks for delayed or transactional delivery, which is not served"
+        )))
+    })
+}
+
+fn illegal(problem: &str) -> Refusal {
+    Refusal::new(response::MESSAGE_ILLEGAL, format!("the message is illegal, {problem}"))
+}
+
+/// Returns what must stand between a property string and the next one.
+fn separator(properties: &str) -> &'static str {
+    if properties.is_empty() || properties.ends_with('\u{2}') { "" } else { "\u{2}" }
+}
+
+/// Shares `part` of a header's text, or copies it when it comes from elsewhere.
+fn share(whole: &Option<ByteString>, part: &str) -> ByteString {
+    match whole {
+        Some(whole) if whole.as_bytes().as_ptr_range().contains(&part.as_ptr()) => whole.slice_ref(part),
+        _ => part.into(),
+    }
+}
+
+fn stored_reply(broker: &Broker, first: &NewMessage<'_>, receipt: &Receipt, queue_id: i32) -> Reply {
+    let mut id = String::with_capacity(receipt.physical_offsets.len() * 33);
+    for offset in &receipt.physical_offsets {
+        if !id.is_empty() {
+            id.push(',');
+        }
+        id.push_str(&offset_message_id(first.store_host, offset.0));
+    }
+    Reply::success()
+        .field("MSG_REGION", broker.region.clone())
+        .field("TRACE_ON", broker.trace_on)
+        .field("msgId", id)
+        .field("queueId", queue_id)
+        .field("queueOffset", receipt.queue_offset.0)
+}
+
+fn answer_when_durable(receipt: Receipt, reply: Reply) -> Outcome {
+    if receipt.is_durable() {
+        return Outcome::Now(Ok(reply));
+    }
+    Outcome::later(async move {
+        // The message is stored in either case, so the full header goes with either code.
+        let code = match receipt.durable().await {
+            PutStatus::Ok => response::SUCCESS,
+            PutStatus::FlushDiskTimeout => response::FLUSH_DISK_TIMEOUT,
+        };
+        Ok(Reply { code, ..reply })
+    })
+}
+
+impl Broker {
+    /// Stores a message and counts it.
+    pub(crate) fn put(&self, message: &NewMessage<'_>, keys: &BrokerKeys) -> Result<Receipt, Refusal> {
+        let receipt =
+            self.store.put(message).map_err(|cause| put_refused(&cause, keys.max_message_size as usize))?;
+        self.stats.put(message.topic, 1, receipt.size);
+        Ok(receipt)
+    }
+
+    fn put_batch(&self, messages: &[NewMessage<'_>], keys: &BrokerKeys) -> Result<Receipt, Refusal> {
+        let put = self.store.put_batch(messages);
+        let receipt = put.map_err(|cause| put_refused(&cause, keys.max_message_size as usize))?;
+        self.stats.put(messages[0].topic, receipt.msg_num, receipt.size);
+        Ok(receipt)
+    }
+
+    /// Makes a UNIQ_KEY for a message that came without one, as a property and alone.
+    fn next_unique_key(&self) -> (String, String) {
+        let mut bytes = self.unique_key_prefix.to_vec();
+        bytes.extend_from_slice(&(self.clock.now_ms() as i32).to_be_bytes());
+        let number = self.unique_key_counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        bytes.extend_from_slice(&number.to_be_bytes());
+        let key = upper_hex(&bytes);
+        (format!("UNIQ_KEY\u{1}{key}\u{2}"), key)
+    }
+}

@@ -1,0 +1,161 @@
+//! `ready`, `status`, `stop` and `env`: questions to a server that runs on this machine.
+//!
+//! The server is found by the file it keeps in its data directory while it runs, and asked over the wire, so
+//! the answer is what a client would get.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use super::args::{InstanceArgs, ReadyArgs, StopArgs};
+use super::start::SERVER_FILE;
+use crate::clock::Clock;
+use crate::lifecycle::Lifecycle;
+use crate::remoting::client::Client;
+use crate::server::Endpoints;
+use crate::wire::body::kv::KVTable;
+use crate::wire::code::{request, response};
+use crate::wire::command::Request;
+use crate::wire::fastjson;
+use crate::wire::fields::NoHeader;
+use crate::wire::header::route::GetRouteInfoRequestHeader;
+
+/// Limit of one question.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+/// How often a server that is not ready yet is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Time that a server gets to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// `rmq-lite ready`: 0 when clients can use the server, 1 when not.
+pub(super) async fn ready(args: ReadyArgs) -> anyhow::Result<ExitCode> {
+    let (directory, clock) = (args.instance.dir()?, Clock::new());
+    let until_ms = clock.now_ms() + args.wait as i64 * 1000;
+    loop {
+        match ask(&directory, &clock).await {
+            Ok((endpoints, _)) => {
+                if args.json {
+                    println!("{}", serde_json::to_string(&endpoints)?);
+                } else {
+                    println!("ready: NameServer {}", endpoints.namesrv.as_deref().unwrap_or("-"));
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(cause) if clock.now_ms() >= until_ms => {
+                eprintln!("rmq-lite: not ready: {cause:#}");
+                return Ok(ExitCode::FAILURE);
+            }
+            Err(_) => clock.sleep(ASK_AGAIN).await,
+        }
+    }
+}
+
+/// `rmq-lite status`: where a running server listens and how it is.
+pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
+    let (endpoints, runtime) = ask(&args.instance.dir()?, &Clock::new()).await?;
+    if args.json {
+        let mut object = serde_json::to_value(&endpoints)?;
+        object["runtime"] = serde_json::to_value(&runtime.table)?;
+        println!("{object}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let figure = |key: &str| runtime.table.get(key).map_or("-", String::as_str);
+    for (name, value) in [
+        ("name", endpoints.name.as_str()),
+        ("NameServer", endpoints.namesrv.as_deref().unwrap_or("-")),
+        ("broker", endpoints.broker.as_deref().unwrap_or("-")),
+        ("console", endpoints.web.as_deref().unwrap_or("-")),
+        ("data", &endpoints.data_dir.display().to_string()),
+        ("process", &endpoints.pid.to_string()),
+        ("running", figure("runtime")),
+        ("put tps", figure("putTps")),
+        ("put today", figure("msgPutTotalTodayNow")),
+        ("log", &format!("{} to {}", figure("commitLogMinOffset"), figure("commitLogMaxOffset"))),
+        ("disk used", figure("commitLogDiskRatio")),
+    ] {
+        println!("{name:<11}{value}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `rmq-lite env`: lines for a shell's `eval`.
+pub(super) async fn env(args: InstanceArgs) -> anyhow::Result<ExitCode> {
+    let (endpoints, _) = ask(&args.instance.dir()?, &Clock::new()).await?;
+    if args.json {
+        println!("{}", serde_json::to_string(&endpoints.env)?);
+    } else {
+        for (name, value) in &endpoints.env {
+            println!("export {name}={value}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `rmq-lite stop`: asks a server to end and waits until it has.
+pub(super) async fn stop(args: StopArgs) -> anyhow::Result<ExitCode> {
+    let (directory, clock) = (args.instance.dir()?, Clock::new());
+    let endpoints = find(&directory)?;
+    let pid = Pid::from_raw(endpoints.pid as i32).context("the server's file holds no process id")?;
+    kill_process(pid, Signal::TERM).with_context(|| format!("cannot signal process {}", endpoints.pid))?;
+    let until_ms = clock.now_ms() + STOP_LIMIT.as_millis() as i64;
+    while test_kill_process(pid).is_ok() {
+        if clock.now_ms() >= until_ms {
+            bail!("process {} has not ended after {} s", endpoints.pid, STOP_LIMIT.as_secs());
+        }
+        clock.sleep(ASK_AGAIN).await;
+    }
+    println!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Finds the server of a data directory.
+fn find(directory: &Path) -> anyhow::Result<Endpoints> {
+    let file = directory.join(SERVER_FILE);
+    let text = std::fs::read_to_string(&file).with_context(|| {
+        format!(
+            "no server runs with the data directory {} (start one, or name it with --name)",
+            directory.display()
+        )
+    })?;
+    let endpoints: Endpoints =
+        serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
+    let pid = Pid::from_raw(endpoints.pid as i32);
+    if pid.is_none_or(|pid| test_kill_process(pid).is_err()) {
+        bail!("the server with the data directory {} was killed; start it again", directory.display());
+    }
+    Ok(endpoints)
+}
+
+/// Asks the NameServer for a route and the broker for its figures, as a client would.
+async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<(Endpoints, KVTable)> {
+    let (endpoints, life) = (find(directory)?, Lifecycle::new());
+    if let Some(address) = &endpoints.namesrv {
+        let client =
+            Client::connect(address, clock, &life).await.context("the NameServer does not listen")?;
+        // The template of new topics is in the route as soon as a broker has registered.
+        let header = GetRouteInfoRequestHeader {
+            topic: "TBW102".into(),
+            accept_standard_json_only: Some(true),
+            zone_mode: None,
+            zone_name: None,
+        };
+        let answer = client.call(Request::new(request::GET_ROUTEINFO_BY_TOPIC, &header), ASK_LIMIT).await?;
+        if answer.code == response::SYSTEM_ERROR {
+            bail!("the NameServer answers: {}", answer.remark.as_deref().unwrap_or_default());
+        }
+    }
+    let mut runtime = KVTable::default();
+    if let Some(address) = &endpoints.broker {
+        let client = Client::connect(address, clock, &life).await.context("the broker does not listen")?;
+        let answer =
+            client.call(Request::new(request::GET_BROKER_RUNTIME_INFO, &NoHeader), ASK_LIMIT).await?;
+        if answer.code != response::SUCCESS {
+            bail!("the broker answers: {}", answer.remark.as_deref().unwrap_or_default());
+        }
+        runtime = fastjson::from_slice(&answer.body)?;
+    }
+    Ok((endpoints, runtime))
+}
