@@ -1,3 +1,5 @@
+//! The table of groups: created, refused, forbidden, deleted, saved and read again.
+
 use std::path::Path;
 use std::sync::Arc;
 
