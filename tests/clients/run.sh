@@ -1,6 +1,7 @@
 #!/bin/bash
 # Tests of rmq-lite with unmodified Apache clients: Java 5.3.3 and 4.9.8 (Maven, JDK 11 or newer), Go.
-#   RMQ_LITE_BIN=target/debug/rmq-lite tests/clients/run.sh [java-5.3.3|java-4.9.8|go]...
+#   RMQ_LITE_BIN=target/debug/rmq-lite tests/clients/run.sh [java-5.3.3|java-4.9.8|go|kill-loop]...
+# kill-loop, which is not in the usual run, kills the server ROUNDS times (50) under load.
 # STRICT=1: a missing tool is a failure; otherwise it is named and its tests are left out.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,8 +24,11 @@ needs() { # needs <tool>: true when it is there
 for part; do
     began=$SECONDS
     case $part in
+    kill-loop)
+        { needs mvn && needs javac; } || continue
+        (cd "$here/java" && mvn -q -B test -Dtest=KillLoop -Dkill.rounds="${ROUNDS:-50}") || failed="$failed $part" ;;
     java-*)
-        needs mvn && needs javac || continue
+        { needs mvn && needs javac; } || continue
         (cd "$here/java" && mvn -q -B test -Drocketmq.version="${part#java-}") || failed="$failed $part" ;;
     go)
         needs go || continue
