@@ -28,6 +28,8 @@ pub mod client;
 pub mod filter;
 pub mod group;
 pub mod hold;
+#[cfg(test)]
+mod kit;
 pub mod name;
 pub mod offset;
 pub mod order_lock;
@@ -186,6 +188,8 @@ impl Broker {
             }
             saving.soon();
         });
+        let saving = self.saving.clone();
+        self.groups.on_change(move || saving.soon());
         let hold = self.hold.clone();
         self.store.on_arrival(Arc::new(move |arrivals| hold.arrived(arrivals)));
         let _ = self.life.set(life.clone());
@@ -235,6 +239,10 @@ impl Broker {
         if keys.broker_ip1 != before.broker_ip1 || keys.listen_port != before.listen_port {
             let port = u16::try_from(keys.listen_port).unwrap_or_default();
             self.address.rcu(|address| address.changed(keys.broker_ip1.clone(), port));
+        }
+        self.topics.set_auto_create(keys.auto_create_topic_enable);
+        if keys.broker_permission != before.broker_permission {
+            self.topics.touch();
         }
         self.store.set_options(store_options(&keys, self.store.options().store_host));
         self.keys.store(Arc::new(keys));

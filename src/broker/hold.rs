@@ -93,6 +93,12 @@ impl PullHold {
         drop(table);
     }
 
+    /// Wakes the held pulls of one topic, because something other than a message changed for them.
+    pub fn wake_topic(&self, topic: &str) {
+        let queues = self.lock().remove(topic);
+        drop(queues);
+    }
+
     /// Returns the number of held pulls.
     pub fn len(&self) -> usize {
         self.held.load(Ordering::Relaxed)

@@ -41,7 +41,8 @@ pub const RETRY_TOPIC_BYTES_MAX: usize = 255;
 /// Longest group name in bytes, so that `%RETRY%<group>_<topic>` is still a legal topic.
 pub const GROUP_BYTES_MAX: usize = 120;
 
-const SYSTEM_TOPICS: [&str; 10] = [
+/// Topics that the system owns on every broker.
+pub const SYSTEM_TOPICS: [&str; 10] = [
     AUTO_CREATE_TOPIC,
     SCHEDULE_TOPIC,
     BENCHMARK_TOPIC,

@@ -1,6 +1,6 @@
 //! The broker's request table: one line per code, its lane and its handler.
 
-use super::{Broker, client, offset, order_lock, pull, send};
+use super::{Broker, client, group, offset, order_lock, pull, send, topic};
 use crate::remoting::Routes;
 use crate::remoting::routes::Lane;
 use crate::wire::code::request::*;
@@ -32,6 +32,25 @@ pub fn routes() -> Routes<Broker> {
         .on(GET_MIN_OFFSET, Lane::Read, offset::get_min_offset)
         .on(SEARCH_OFFSET_BY_TIMESTAMP, Lane::Read, offset::search_offset_by_timestamp)
         .on(GET_EARLIEST_MSG_STORETIME, Lane::Read, offset::get_earliest_msg_storetime)
+        // Topics.
+        .on(UPDATE_AND_CREATE_TOPIC, Lane::Admin, topic::update_and_create_topic)
+        .on(UPDATE_AND_CREATE_TOPIC_LIST, Lane::Admin, topic::update_and_create_topic_list)
+        .on(DELETE_TOPIC_IN_BROKER, Lane::Admin, topic::delete_topic_in_broker)
+        .on(GET_ALL_TOPIC_CONFIG, Lane::Admin, topic::get_all_topic_config)
+        .on(GET_TOPIC_CONFIG, Lane::Admin, topic::get_topic_config)
+        .on(GET_TOPIC_STATS_INFO, Lane::Admin, topic::get_topic_stats_info)
+        .on(GET_SYSTEM_TOPIC_LIST_FROM_BROKER, Lane::Admin, topic::get_system_topic_list_from_broker)
+        // Consumer groups.
+        .on(UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, Lane::Admin, group::update_and_create_subscription_group)
+        .on(
+            UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
+            Lane::Admin,
+            group::update_and_create_subscription_group_list,
+        )
+        .on(GET_ALL_SUBSCRIPTIONGROUP_CONFIG, Lane::Admin, group::get_all_subscription_group_config)
+        .on(GET_SUBSCRIPTIONGROUP_CONFIG, Lane::Admin, group::get_subscription_group_config)
+        .on(DELETE_SUBSCRIPTIONGROUP, Lane::Admin, group::delete_subscription_group)
+        .on(UPDATE_AND_GET_GROUP_FORBIDDEN, Lane::Admin, group::update_and_get_group_forbidden)
         // Between brokers.
         .on(GET_ALL_CONSUMER_OFFSET, Lane::Admin, offset::get_all_consumer_offset)
 }

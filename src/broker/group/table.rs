@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::broker::name;
 use crate::broker::persist::{self, PersistError};
@@ -37,6 +37,7 @@ pub struct SubscriptionGroupTable {
     /// Number of changes, and how many of them the file has.
     changes: AtomicU64,
     saving: Mutex<u64>,
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -61,6 +62,7 @@ impl SubscriptionGroupTable {
             forbids: AtomicBool::new(false),
             changes,
             saving: Mutex::new(0),
+            listener: OnceLock::new(),
         };
         for group in name::PREDEFINED_GROUPS {
             table.groups.pin().insert(group.into(), Arc::new(SubscriptionGroupConfig::new(group)));
@@ -72,6 +74,12 @@ impl SubscriptionGroupTable {
         table.forbids.store(!state.forbidden.is_empty(), Ordering::Relaxed);
         drop(state);
         Ok(table)
+    }
+
+    /// Sets who is told that something has changed, under the table's lock; it must neither wait nor come back
+    /// here. Only the first one counts.
+    pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
     }
 
     /// Puts groups into the table, except those whose names are illegal.
@@ -250,6 +258,9 @@ impl SubscriptionGroupTable {
     fn count_change(&self, state: &mut State) {
         state.version = state.version.next(self.clock.now_ms());
         self.changes.fetch_add(1, Ordering::Release);
+        if let Some(listener) = self.listener.get() {
+            listener();
+        }
     }
 }
 

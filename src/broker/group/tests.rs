@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::broker::kit::{Kit, refusal, text};
 use crate::clock::Clock;
 use crate::wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupWrapper};
+use crate::wire::code::{request, response};
 
 fn table(folder: &Path) -> SubscriptionGroupTable {
     let path = folder.join("config/subscriptionGroup.json");
@@ -139,4 +141,66 @@ async fn replaced_by_a_masters() {
     assert_eq!(names(&table), ["there"]);
     assert_eq!(table.data_version().counter, 9);
     assert!(table.is_forbidden("there", "T"));
+}
+
+/// A group is created, shown, forbidden, deleted; every change is on the disk when it is answered.
+#[tokio::test]
+async fn by_request() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    let body = r#"{"groupName":"g","retryMaxTimes":3,"consumeBroadcastEnable":false}"#;
+    assert_eq!(client.call(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], body).await.code, 0);
+    let file = kit.broker.config_dir.join("subscriptionGroup.json");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("\"retryMaxTimes\":3"));
+    let shown = client.call(request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", "g")], "").await;
+    assert!(text(&shown).contains(r#""groupName":"g""#) && text(&shown).contains(r#""retryMaxTimes":3"#));
+    let list = r#"{"groupConfigList":[{"groupName":"h"},{"groupName":"i"}]}"#;
+    assert_eq!(client.call(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, &[], list).await.code, 0);
+    let all = client.call(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, &[], "").await;
+    assert_eq!(all.fields.get("totalGroupNum"), Some("11"));
+    assert!(
+        text(&all).contains(r#""subscriptionGroupTable":{"#) && text(&all).contains(r#""groupName":"i""#)
+    );
+    let forbid = [("group", "g"), ("topic", "T"), ("readable", "false")];
+    let forbidden = client.call(request::UPDATE_AND_GET_GROUP_FORBIDDEN, &forbid, "").await;
+    assert_eq!(text(&forbidden), r#"{"group":"g","readable":false,"topic":"T"}"#);
+    let ask = [("group", "g"), ("topic", "U")];
+    let asked = client.call(request::UPDATE_AND_GET_GROUP_FORBIDDEN, &ask, "").await;
+    assert_eq!(text(&asked), r#"{"group":"g","readable":true,"topic":"U"}"#);
+    let commit = [("consumerGroup", "g"), ("topic", "TBW102"), ("queueId", "0"), ("commitOffset", "0")];
+    client.call(request::UPDATE_CONSUMER_OFFSET, &commit, "").await;
+    // The spelling of 4.x tools.
+    let delete = [("groupName", "g"), ("removeOffset", "true")];
+    assert_eq!(client.call(request::DELETE_SUBSCRIPTIONGROUP, &delete, "").await.code, 0);
+    assert!(kit.broker.groups.get("g").is_none() && kit.broker.offsets.topics_of_group("g").is_empty());
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("\"g\""));
+    assert_eq!(client.call(request::DELETE_SUBSCRIPTIONGROUP, &delete, "").await.code, 0);
+}
+
+/// Names and bodies from outside cannot get in; a group is not created where that is switched off.
+#[tokio::test]
+async fn hostile_requests() {
+    let kit = Kit::start(&[("autoCreateSubscriptionGroup", "false")]).await;
+    let mut client = kit.client().await;
+    let before = kit.broker.groups.snapshot();
+    let illegal = "The specified group contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$";
+    let long = format!(r#"{{"groupName":"{}"}}"#, "g".repeat(64 * 1024));
+    for (body, code, remark) in [
+        (r#"{"groupName":"../g"}"#, response::INVALID_PARAMETER, illegal),
+        (r#"{"groupName":"g\u0000"}"#, response::INVALID_PARAMETER, illegal),
+        (r#"{"groupName":"<script>"}"#, response::INVALID_PARAMETER, illegal),
+        (&long, response::INVALID_PARAMETER, "The specified group is longer than group max length."),
+        ("{}", response::INVALID_PARAMETER, "The specified group is blank."),
+        ("", response::SYSTEM_ERROR, "the request's body is not a subscription group: it is missing"),
+    ] {
+        let answer = client.call(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], body.to_owned()).await;
+        assert_eq!(refusal(&answer), (code, remark));
+    }
+    let shown = client.call(request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", "new")], "").await;
+    assert_eq!(refusal(&shown), (response::SUBSCRIPTION_GROUP_NOT_EXIST, "No group in this broker"));
+    for (group, topic) in [("unknown", "T"), ("TOOLS_CONSUMER", "../T")] {
+        let forbid = [("group", group), ("topic", topic), ("readable", "false")];
+        assert_ne!(client.call(request::UPDATE_AND_GET_GROUP_FORBIDDEN, &forbid, "").await.code, 0);
+    }
+    assert_eq!(kit.broker.groups.snapshot(), before);
 }

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
+use crate::broker::kit::{Kit, refusal, text};
 use crate::broker::name;
 use crate::clock::Clock;
 use crate::wire::body::topic::{TopicConfig, TopicConfigSerializeWrapper};
+use crate::wire::code::{request, response};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -248,4 +250,156 @@ async fn replaced_by_a_masters() {
     let names: Vec<_> = table.all().iter().map(|config| config.topic_name.clone()).collect();
     assert_eq!(names, ["There"]);
     assert_eq!(table.get("There").unwrap().attributes["message.type"], "FIFO");
+}
+
+const NEW: [(&str, &str); 6] = [
+    ("topic", "T"),
+    ("defaultTopic", "TBW102"),
+    ("readQueueNums", "2"),
+    ("writeQueueNums", "2"),
+    ("perm", "6"),
+    ("topicFilterType", "SINGLE_TAG"),
+];
+
+fn with(field: (&'static str, &'static str)) -> Vec<(&'static str, &'static str)> {
+    let mut fields = NEW.to_vec();
+    fields.retain(|(name, _)| *name != field.0);
+    fields.push(field);
+    fields
+}
+
+/// A created topic is there at once, with all its queues, in every form in which one can look for it.
+#[tokio::test]
+async fn created_by_request() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    assert_eq!(client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await.code, 0);
+    let stats = client.call(request::GET_TOPIC_STATS_INFO, &[("topic", "T")], "").await;
+    assert_eq!(
+        text(&stats),
+        r#"{"offsetTable":{{"brokerName":"b","queueId":0,"topic":"T"}:{"lastUpdateTimestamp":0,"maxOffset":0,"minOffset":0},{"brokerName":"b","queueId":1,"topic":"T"}:{"lastUpdateTimestamp":0,"maxOffset":0,"minOffset":0}},"topicPutTps":0.0}"#
+    );
+    kit.put("T", 1, &["a", "b"], "");
+    let stats = client.call(request::GET_TOPIC_STATS_INFO, &[("topic", "T")], "").await;
+    let now_ms = kit.clock.now_ms() / 1000;
+    assert!(text(&stats).contains(&format!(r#""lastUpdateTimestamp":{now_ms}"#)), "{}", text(&stats));
+    assert!(text(&stats).contains(r#""maxOffset":2,"minOffset":0}},"topicPutTps":0.2}"#), "{}", text(&stats));
+    let config = client.call(request::GET_TOPIC_CONFIG, &[("topic", "T")], "").await;
+    assert_eq!(
+        text(&config),
+        r#"{"attributes":{},"order":false,"perm":6,"readQueueNums":2,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":2}"#
+    );
+    let all = client.call(request::GET_ALL_TOPIC_CONFIG, &[], "").await;
+    assert_eq!(all.fields.get("totalTopicNum"), Some("14"));
+    assert!(text(&all).contains(r#""topicName":"T""#) && text(&all).contains(r#""mappingDataVersion""#));
+    let file = kit.broker.config_dir.join("topics.json");
+    assert!(std::fs::read_to_string(file).unwrap().contains("\"T\":{"), "it is on the disk when answered");
+}
+
+/// What no topic can be is refused with the words that tools show, and leaves nothing behind.
+#[tokio::test]
+async fn refused_by_request() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    let version = kit.broker.topics.data_version();
+    let illegal = "The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$";
+    for (field, code, remark) in [
+        (("topic", ""), 1, "the request's field topic is missing"),
+        (("topic", " "), 29, "The specified topic is blank."),
+        (("topic", "../T"), 29, illegal),
+        (("topic", "TBW102"), 29, "The topic[TBW102] is conflict with system topic."),
+        (("topic", "C"), 29, "The topic[C] is conflict with system topic."),
+        (("topic", "rmq_sys_x"), 29, "The topic[rmq_sys_x] is conflict with system topic."),
+        (("readQueueNums", "99999999"), 1, "readQueueNums must be between 0 and 16384, not 99999999"),
+        (
+            ("readQueueNums", "many"),
+            1,
+            "the request's field readQueueNums must be a 32-bit number, not 'many'",
+        ),
+        (("perm", "-1"), 1, "perm must be made of 1, 2, 4 and 8, not -1"),
+        (("topicFilterType", "NO_TAG"), 29, "topicFilterType NO_TAG is unknown"),
+        (("attributes", "+message.type=MIXED"), 29, "MIXED message type is not supported."),
+        (("attributes", "+x=1"), 1, "unsupported key: x"),
+        (("attributes", "nonsense"), 1, "delete attribute format is wrong: nonsense"),
+    ] {
+        let answer = client.call(request::UPDATE_AND_CREATE_TOPIC, &with(field), "").await;
+        if field == ("topic", "") {
+            assert_ne!(answer.code, 0);
+        } else {
+            assert_eq!(refusal(&answer), (code, remark));
+        }
+    }
+    for body in ["", "[]", "{", r#"{"topicConfigList":[{"topicName":"A"},{"topicName":"a/b"}]}"#] {
+        assert_ne!(client.call(request::UPDATE_AND_CREATE_TOPIC_LIST, &[], body).await.code, 0, "{body}");
+    }
+    assert_eq!(kit.broker.topics.data_version(), version);
+    let list =
+        r#"{"topicConfigList":[{"topicName":"A","readQueueNums":1,"writeQueueNums":1},{"topicName":"B"}]}"#;
+    assert_eq!(client.call(request::UPDATE_AND_CREATE_TOPIC_LIST, &[], list).await.code, 0);
+    assert_eq!(kit.broker.topics.get("B").unwrap().write_queue_nums, 16);
+}
+
+/// A deleted topic is gone with its messages and offsets; made again it begins at 0. The system's stay.
+#[tokio::test]
+async fn deleted_by_request() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await;
+    kit.put("T", 0, &["a", "b", "c"], "");
+    kit.broker.groups.get_or_create("g", true);
+    let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "2")];
+    assert_eq!(client.call(request::UPDATE_CONSUMER_OFFSET, &commit, "").await.code, 0);
+    kit.broker.topics.create_internal("%RETRY%g_T", 1, 6, false);
+    assert_eq!(client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], "").await.code, 0);
+    let gone = client.call(request::GET_TOPIC_STATS_INFO, &[("topic", "T")], "").await;
+    assert_eq!(refusal(&gone), (response::TOPIC_NOT_EXIST, "topic[T] not exist"));
+    let gone = client.call(request::GET_TOPIC_CONFIG, &[("topic", "T")], "").await;
+    assert_eq!(refusal(&gone), (response::TOPIC_NOT_EXIST, "No topic in this broker. topic: T"));
+    assert!(kit.broker.topics.get("%RETRY%g_T").is_none(), "what POP retried of it goes too");
+    assert!(kit.broker.offsets.topics_of_group("g").is_empty());
+    client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await;
+    assert_eq!(kit.broker.store.max_offset_in_queue("T", 0).0, 0);
+    for (topic, remark) in [
+        (" ", "The specified topic is blank."),
+        ("SCHEDULE_TOPIC_XXXX", "The topic[SCHEDULE_TOPIC_XXXX] is conflict with system topic."),
+        ("b", "The topic[b] is conflict with system topic."),
+    ] {
+        let answer = client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", topic)], "").await;
+        assert_eq!(refusal(&answer), (response::INVALID_PARAMETER, remark));
+    }
+    let unknown = client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", "../../etc")], "").await;
+    assert_eq!(unknown.code, 0, "deleting what is not there succeeds");
+}
+
+/// A topic that somebody only asked for does not exist for those who look.
+#[tokio::test]
+async fn provisional_topics_are_not_shown() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    kit.broker.topics.provisional("Typo", 4).unwrap();
+    for code in [request::GET_TOPIC_STATS_INFO, request::GET_TOPIC_CONFIG] {
+        assert_eq!(client.call(code, &[("topic", "Typo")], "").await.code, response::TOPIC_NOT_EXIST);
+    }
+    assert!(!text(&client.call(request::GET_ALL_TOPIC_CONFIG, &[], "").await).contains("Typo"));
+}
+
+/// The system's topics are listed by their own request; a slave changes nothing.
+#[tokio::test]
+async fn system_topics_and_slaves() {
+    let kit = Kit::start(&[("brokerRole", "SLAVE"), ("brokerId", "1")]).await;
+    let mut client = kit.client().await;
+    let list = client.call(request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, &[], "").await;
+    for topic in ["TBW102", "RMQ_SYS_TRACE_TOPIC", "C_REPLY_TOPIC", "rmq_sys_wheel_timer"] {
+        assert!(text(&list).contains(&format!("\"{topic}\"")), "{topic} {}", text(&list));
+    }
+    let remark =
+        "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
+    for answer in [
+        client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await,
+        client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], "").await,
+        client.call(request::DELETE_SUBSCRIPTIONGROUP, &[("groupName", "g")], "").await,
+        client.call(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], r#"{"groupName":"g"}"#).await,
+    ] {
+        assert_eq!(refusal(&answer), (response::SYSTEM_ERROR, remark));
+    }
 }
