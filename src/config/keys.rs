@@ -212,7 +212,7 @@ struct Beside {
 }
 
 /// Returns the known name that `key` was probably meant to be, when one is near enough to be named.
-fn nearest(key: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(crate) fn nearest(key: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let wanted = key.to_ascii_lowercase();
     let near = names.map(|name| (edit_distance(&wanted, &name.to_ascii_lowercase()), name)).min()?;
     // A third of the letters may differ: beyond that the guess confuses more than it helps.

@@ -9,12 +9,12 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use crate::config::keys::{NamesrvKeys, Origin};
+use crate::config::keys::{NamesrvKeys, Origin, nearest};
 use crate::config::properties;
 use crate::remoting::{Answer, Call, Refusal};
 use crate::wire::code::response;
 use crate::wire::command::Reply;
-use crate::wire::fields::NoHeader;
+use crate::wire::fields::{NoHeader, shorten};
 
 use super::{NameServer, kv};
 
@@ -49,14 +49,16 @@ fn changed(keys: &NamesrvKeys, text: &[u8]) -> Result<Option<NamesrvKeys>, Refus
     }
     let mut new = keys.clone();
     for entry in properties.effective() {
+        if NamesrvKeys::find(&entry.key).is_none() {
+            let near = nearest(&entry.key, NamesrvKeys::table().iter().map(|known| known.name));
+            let guess = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err(refused(format!("{} is not a known key{guess}", shorten(&entry.key))));
+        }
         let applied = new.set(&entry.key, &entry.value, Origin::Admin).map_err(refused)?;
-        match (applied.key, applied.note) {
-            (None, note) => return Err(refused(note.unwrap_or_default())),
-            (Some(_), Some(note)) => tracing::warn!("{note}"),
-            (Some(key), None) if applied.changed && !applied.live => {
-                tracing::warn!(key, "the new value counts after a restart");
-            }
-            (Some(_), None) => {}
+        if let Some(note) = applied.note {
+            tracing::warn!("{note}");
+        } else if applied.changed && !applied.live {
+            tracing::warn!(key = entry.key, "the new value counts after a restart");
         }
     }
     Ok((new != *keys).then_some(new))
@@ -85,7 +87,7 @@ mod tests {
             assert_eq!((refusal.code, &*refusal.remark), (16, "Can not update config in black list."));
         }
         for (text, problem) in [
-            ("orderMesageEnable=true", "did you mean orderMessageEnable?"),
+            ("orderMesageEnable=true", "orderMesageEnable is not a known key; did you mean orderMessageEnable?"),
             ("waitSecondsForService=soon", "waitSecondsForService=soon is not valid"),
             ("orderMessageEnable=\\u12", "hexadecimal"),
         ] {
