@@ -87,7 +87,10 @@ mod tests {
             assert_eq!((refusal.code, &*refusal.remark), (16, "Can not update config in black list."));
         }
         for (text, problem) in [
-            ("orderMesageEnable=true", "orderMesageEnable is not a known key; did you mean orderMessageEnable?"),
+            (
+                "orderMesageEnable=true",
+                "orderMesageEnable is not a known key; did you mean orderMessageEnable?",
+            ),
             ("waitSecondsForService=soon", "waitSecondsForService=soon is not valid"),
             ("orderMessageEnable=\\u12", "hexadecimal"),
         ] {

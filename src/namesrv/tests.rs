@@ -138,6 +138,31 @@ async fn register_look_and_leave() {
     assert!(rig.life.stop(LIMIT).await);
 }
 
+/// A registered broker that says nothing more is there for two minutes and a scan, by tokio's clock.
+#[tokio::test(start_paused = true)]
+async fn two_minutes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut keys = NamesrvKeys::default_for(Timings::Fast);
+    keys.kv_config_path = directory.path().join("kvConfig.json").display().to_string();
+    let (clock, life) = (Clock::starting_at(1_000_000), Lifecycle::new());
+    let namesrv = NameServer::new(keys, clock.clone(), None).unwrap();
+    namesrv.start(&life);
+    let registration = route_table::Registration {
+        address: BrokerAddress { cluster: "c".into(), addr: "a:1".into() },
+        broker_name: "a".into(),
+        topics: vec![TopicConfig::new("T", 1, 6), TopicConfig::new("U", 1, 6)],
+        ..route_table::Registration::default()
+    };
+    let now_ms = namesrv.liveness_ms();
+    namesrv.write(|table| table.register(registration, false, now_ms)).unwrap();
+    clock.travel(Duration::from_secs(7200));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(namesrv.brokers()[0].silent_ms, 120_000);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(namesrv.brokers().is_empty() && namesrv.topics().is_empty());
+    assert!(life.stop(LIMIT).await);
+}
+
 /// A broker that keeps its connection but says nothing is dropped, its connection closed; another one whose
 /// heartbeats arrive is not, and travelling through time makes nobody silent.
 #[tokio::test]
