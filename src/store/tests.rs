@@ -3,6 +3,7 @@
 
 mod basics;
 mod crash;
+mod safety;
 
 use std::path::Path;
 use std::sync::Arc;

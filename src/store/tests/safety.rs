@@ -1,0 +1,263 @@
+//! Flushing, failing disks, full disks, deletion of old files, and the threads that see to it.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::faults::{FaultPoint, Order, Trigger};
+
+/// A file system that fails when told to.
+#[derive(Debug, Default)]
+struct Moody {
+    flush_fails: AtomicBool,
+    queues_fail: AtomicBool,
+    free_bytes: AtomicU64,
+}
+
+impl FileSystem for Moody {
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<File> {
+        if self.queues_fail.load(Ordering::SeqCst) && path.to_string_lossy().contains("consumequeue") {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Disk.create(path, bytes)
+    }
+    fn open(&self, path: &Path) -> io::Result<File> {
+        Disk.open(path)
+    }
+    fn sync(&self, file: &File) -> io::Result<()> {
+        Disk.sync(file)
+    }
+    fn sync_mapped(&self, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+        if self.flush_fails.load(Ordering::SeqCst) {
+            Err(io::Error::other("the disk is gone"))
+        } else {
+            flush()
+        }
+    }
+    fn sync_volume(&self, dir: &Path) -> io::Result<()> {
+        Disk.sync_volume(dir)
+    }
+    fn clear(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        Disk.clear(file, at, bytes)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.remove_dir(path)
+    }
+    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { total_bytes: 100 << 30, free_bytes: self.free_bytes.load(Ordering::SeqCst) })
+    }
+}
+
+fn moody(change: impl FnOnce(&mut StoreOptions)) -> (TempDir, Arc<Moody>, Arc<MessageStore>, Faults, Clock) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Moody::default());
+    disk.free_bytes.store(50 << 30, Ordering::SeqCst);
+    let (faults, clock) = (Faults::default(), Clock::new());
+    let mut options = options(dir.path());
+    change(&mut options);
+    let store = MessageStore::open_on(disk.clone(), options, clock.clone(), faults.clone()).unwrap();
+    (dir, disk, store, faults, clock)
+}
+
+fn sync(options: &mut StoreOptions) {
+    options.flush_disk_type = FlushDiskType::Sync;
+}
+
+/// Under SYNC_FLUSH a message is safe, and visible, only after a flush; one flush serves all that came before it.
+#[tokio::test]
+async fn one_flush_serves_many_sends() {
+    let (_dir, _disk, store, _faults, _clock) = moody(sync);
+    let receipts: Vec<_> = (0..5).map(|_| put(&store, "T", 0, "x")).collect();
+    assert!(receipts.iter().all(|receipt| !receipt.is_durable()));
+    assert_eq!(read(&store, "T", 0, 0, 1).status, GetMessageStatus::NoMessageInQueue);
+    assert!(store.flush_commit_log(0).unwrap());
+    store.dispatch();
+    assert_eq!(store.counters().flushes, 1);
+    for receipt in receipts {
+        assert!(receipt.is_durable());
+        assert_eq!(receipt.durable().await, PutStatus::Ok);
+    }
+    assert_eq!(read(&store, "T", 0, 0, 9).message_count, 5);
+    let mut impatient = message("T", 0, b"", &[]);
+    impatient.wait_store = false;
+    assert!(store.put(&impatient).unwrap().is_durable());
+    assert!(!store.flush_commit_log(1_000).unwrap(), "not that many pages wait");
+}
+
+/// With its threads running the store flushes sync sends by itself, and a stop leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_flush_thread_answers() {
+    let (dir, _disk, store, _faults, _clock) = moody(sync);
+    let lifecycle = Lifecycle::new();
+    store.start(&lifecycle).unwrap();
+    assert!(dir.path().join("abort").exists());
+    for _ in 0..50 {
+        let receipt = put(&store, "T", 0, "x");
+        assert_eq!(receipt.durable().await, PutStatus::Ok);
+    }
+    tokio::task::spawn_blocking(move || {
+        store.stop();
+        lifecycle.cancel();
+        lifecycle.join_threads();
+        assert!(matches!(store.put(&message("T", 0, b"", &[])), Err(PutError::NotWriteable { .. })));
+        assert_eq!(queue_bodies(&store, "T", 0).len(), 50);
+    })
+    .await
+    .unwrap();
+    assert!(!dir.path().join("abort").exists());
+}
+
+/// Without a flush the receipt says so when its time is up; the message is stored all the same.
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_does_not_come_times_out() {
+    let (_dir, _disk, store, _faults, _clock) = moody(sync);
+    assert_eq!(put(&store, "T", 0, "x").durable().await, PutStatus::FlushDiskTimeout);
+}
+
+/// After a failed flush nothing is taken any more, reads go on, waiters are told, and the mark stays.
+#[tokio::test]
+async fn a_failed_flush_poisons() {
+    let (dir, disk, store, _faults, _clock) = moody(sync);
+    put(&store, "T", 0, "safe");
+    store.flush_commit_log(0).unwrap();
+    store.dispatch();
+    recover::write_abort_file(&store.options().abort_file).unwrap();
+    let unsafe_one = put(&store, "T", 0, "unsafe");
+    disk.flush_fails.store(true, Ordering::SeqCst);
+    assert!(store.flush_commit_log(0).is_err());
+    assert_eq!(unsafe_one.durable().await, PutStatus::FlushDiskTimeout);
+    disk.flush_fails.store(false, Ordering::SeqCst);
+    let refused = store.put(&message("T", 0, b"", &[])).unwrap_err().to_string();
+    assert!(refused.contains("the disk is gone"), "{refused}");
+    assert!(matches!(store.flush_commit_log(0), Err(Error::Poisoned { .. })));
+    assert_eq!(queue_bodies(&store, "T", 0), ["safe"]);
+    assert!(!store.is_writeable());
+    store.stop();
+    assert!(dir.path().join("abort").exists());
+}
+
+/// A queue whose file cannot be made holds dispatch where it is; nothing is lost or put out of order by it.
+#[test]
+fn dispatch_waits_for_a_queue_file() {
+    let (_dir, disk, store, _faults, _clock) = moody(|_| {});
+    put(&store, "T", 0, "first");
+    disk.queues_fail.store(true, Ordering::SeqCst);
+    let stuck = put(&store, "U", 0, "second");
+    assert_eq!(store.dispatch_behind_bytes(), stuck.size as i64);
+    let refused = store.put(&message("T", 0, b"", &[])).unwrap_err().to_string();
+    assert!(refused.contains("consume queue cannot be written"), "{refused}");
+    disk.queues_fail.store(false, Ordering::SeqCst);
+    store.dispatch();
+    assert!(store.is_writeable());
+    put(&store, "U", 0, "third");
+    assert_eq!(queue_bodies(&store, "U", 0), ["second", "third"]);
+}
+
+/// A nearly full volume refuses puts with path and numbers, until there is room again.
+#[test]
+fn a_full_disk_is_named() {
+    let (_dir, disk, store, _faults, _clock) = moody(|_| {});
+    put(&store, "T", 0, "x");
+    disk.free_bytes.store(100 << 20, Ordering::SeqCst);
+    store.check_disk_space();
+    let refused = store.put(&message("T", 0, b"", &[])).unwrap_err().to_string();
+    assert!(refused.contains("commitlog has 100 MiB left of 102400 MiB"), "{refused}");
+    disk.free_bytes.store(1 << 30, Ordering::SeqCst);
+    store.check_disk_space();
+    put(&store, "T", 0, "y");
+    assert!((store.disk_space().0.used_ratio() - 0.99).abs() < 1e-9);
+}
+
+/// Ordered faults refuse a put before it is written, or report it as not flushed after.
+#[tokio::test]
+async fn ordered_faults_strike() {
+    let (_dir, _disk, store, faults, _clock) = moody(sync);
+    let order = |topic: &str| Order { trigger: Trigger::FirstN(1), only_for: Some(topic.to_owned()) };
+    faults.order(FaultPoint::BeforeAppend, order("T"));
+    assert!(matches!(store.put(&message("T", 0, b"", &[])), Err(PutError::NotWriteable { .. })));
+    assert_eq!(store.max_physical_offset(), PhysicalOffset(0));
+    faults.order(FaultPoint::AfterAppendBeforeFlush, order("T"));
+    let receipt = put(&store, "T", 0, "x");
+    assert_eq!(receipt.durable().await, PutStatus::FlushDiskTimeout);
+    faults.order(FaultPoint::Flush, Order { trigger: Trigger::FirstN(1), only_for: None });
+    assert!(!store.flush_commit_log(0).unwrap());
+    assert!(store.flush_commit_log(0).unwrap(), "an ordered failure does not poison");
+}
+
+/// Old files go with the queue and index files that only know them; a slow reader keeps what it holds.
+#[test]
+fn old_files_are_deleted_under_a_reader() {
+    let (dir, _disk, store, _faults, clock) = moody(|options| options.delete_when = "never".into());
+    for number in 0..200 {
+        let property = format!("KEYS\u{1}k{number}\u{2}");
+        store.put(&message("T", 0, format!("{number:>1000}").as_bytes(), &[&property])).unwrap();
+    }
+    let held = read(&store, "T", 0, 0, 8);
+    let held_bodies = bodies(&held.records);
+    store.retain();
+    assert_eq!(store.delete_expired_files_now().unwrap(), 0, "no file is old");
+    clock.travel(std::time::Duration::from_hours(73));
+    store.retain();
+    assert_eq!(store.min_physical_offset(), PhysicalOffset(0), "it is not the hour");
+    let mut deleted = 0;
+    while store.delete_expired_files_now().unwrap() > 0 {
+        deleted += 1;
+    }
+    assert!(deleted > 1, "at most ten files go at once");
+    let files = std::fs::read_dir(dir.path().join("commitlog")).unwrap().count();
+    assert_eq!(files, 1, "the last file stays");
+    assert!(std::fs::read_dir(dir.path().join("consumequeue/T/0")).unwrap().count() <= 2);
+    assert!(held_bodies[0].ends_with(" 0"));
+    assert_eq!(bodies(&held.records), held_bodies, "the deleted file is still mapped");
+    let min = store.min_offset_in_queue("T", 0);
+    assert!(min.0 > 180 && min.0 < 200);
+    let outcome = read(&store, "T", 0, 0, 1);
+    assert_eq!((outcome.status, outcome.next_begin_offset), (GetMessageStatus::OffsetTooSmall, min));
+    assert_eq!(queue_bodies(&store, "T", 0).len(), 200 - min.0 as usize);
+    assert!(store.query_message("T", "k0", 1, 0, i64::MAX).records.is_empty());
+    assert_eq!(store.query_message("T", "k199", 1, 0, i64::MAX).records.len(), 1);
+    assert_eq!(store.clean_expired_consume_queues(&|_| false).unwrap(), 0);
+    let store = reopen_stopped(store);
+    assert_eq!(store.min_offset_in_queue("T", 0), min);
+    assert_eq!(store.max_offset_in_queue("T", 0), QueueOffset(200));
+}
+
+/// A queue all of whose messages are gone keeps its offsets, until somebody asks for such queues to be removed.
+#[test]
+fn an_expired_queue_is_removed_on_request() {
+    let (_dir, _disk, store, _faults, clock) = moody(|_| {});
+    put(&store, "old", 0, "x");
+    put(&store, "system", 0, "x");
+    for _ in 0..40 {
+        put(&store, "T", 0, &"b".repeat(1_000));
+    }
+    clock.travel(std::time::Duration::from_hours(100));
+    store.delete_expired_files_now().unwrap();
+    let outcome = read(&store, "old", 0, 0, 1);
+    assert_eq!(
+        (outcome.status, outcome.next_begin_offset),
+        (GetMessageStatus::OffsetTooSmall, QueueOffset(1))
+    );
+    assert_eq!(store.min_offset_in_queue("old", 0), store.max_offset_in_queue("old", 0));
+    assert_eq!(store.clean_expired_consume_queues(&|topic| topic == "system").unwrap(), 1);
+    assert!(!store.has_queue("old", 0) && store.has_queue("system", 0) && store.has_queue("T", 0));
+    assert_eq!(put(&store, "system", 0, "y").queue_offset, QueueOffset(1));
+}
+
+/// Files before their time go only when the disk is about to be full, the oldest first.
+#[test]
+fn a_filling_disk_deletes_the_oldest() {
+    let (_dir, disk, store, _faults, _clock) = moody(|options| options.delete_when = "never".into());
+    for _ in 0..60 {
+        put(&store, "T", 0, &"b".repeat(1_000));
+    }
+    disk.free_bytes.store(20 << 30, Ordering::SeqCst);
+    store.retain();
+    assert_eq!(store.min_physical_offset(), PhysicalOffset(0), "80 % used: only expired files may go");
+    disk.free_bytes.store(300 << 20, Ordering::SeqCst);
+    store.retain();
+    assert!(store.min_physical_offset() > PhysicalOffset(0));
+}
