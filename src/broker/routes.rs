@@ -1,6 +1,6 @@
 //! The broker's request table: one line per code, its lane and its handler.
 
-use super::{Broker, client, group, offset, order_lock, pull, send, topic};
+use super::{Broker, client, group, offset, online, order_lock, progress, pull, query, send, topic};
 use crate::remoting::Routes;
 use crate::remoting::routes::Lane;
 use crate::wire::code::request::*;
@@ -32,6 +32,27 @@ pub fn routes() -> Routes<Broker> {
         .on(GET_MIN_OFFSET, Lane::Read, offset::get_min_offset)
         .on(SEARCH_OFFSET_BY_TIMESTAMP, Lane::Read, offset::search_offset_by_timestamp)
         .on(GET_EARLIEST_MSG_STORETIME, Lane::Read, offset::get_earliest_msg_storetime)
+        // Looking for messages.
+        .on(QUERY_MESSAGE, Lane::Read, query::query_message)
+        .on(VIEW_MESSAGE_BY_ID, Lane::Read, query::view_message_by_id)
+        .on(QUERY_CONSUME_QUEUE, Lane::Read, query::query_consume_queue)
+        // Progress of groups, and setting them back.
+        .on(GET_CONSUME_STATS, Lane::Admin, progress::get_consume_stats)
+        .on(GET_BROKER_CONSUME_STATS, Lane::Admin, progress::get_broker_consume_stats)
+        .on(QUERY_CONSUME_TIME_SPAN, Lane::Admin, progress::query_consume_time_span)
+        .on(QUERY_TOPIC_CONSUME_BY_WHO, Lane::Admin, progress::query_topic_consume_by_who)
+        .on(QUERY_TOPICS_BY_CONSUMER, Lane::Admin, progress::query_topics_by_consumer)
+        .on(QUERY_CORRECTION_OFFSET, Lane::Admin, progress::query_correction_offset)
+        .on(CLONE_GROUP_OFFSET, Lane::Admin, progress::clone_group_offset)
+        .on(INVOKE_BROKER_TO_RESET_OFFSET, Lane::Admin, progress::invoke_broker_to_reset_offset)
+        // Clients that are connected.
+        .on(GET_CONSUMER_CONNECTION_LIST, Lane::Admin, online::get_consumer_connection_list)
+        .on(GET_PRODUCER_CONNECTION_LIST, Lane::Admin, online::get_producer_connection_list)
+        .on(GET_ALL_PRODUCER_INFO, Lane::Admin, online::get_all_producer_info)
+        .on(QUERY_SUBSCRIPTION_BY_CONSUMER, Lane::Admin, online::query_subscription_by_consumer)
+        .on(GET_CONSUMER_RUNNING_INFO, Lane::Admin, online::get_consumer_running_info)
+        .on(CONSUME_MESSAGE_DIRECTLY, Lane::Admin, online::consume_message_directly)
+        .on(INVOKE_BROKER_TO_GET_CONSUMER_STATUS, Lane::Admin, online::invoke_broker_to_get_consumer_status)
         // Topics.
         .on(UPDATE_AND_CREATE_TOPIC, Lane::Admin, topic::update_and_create_topic)
         .on(UPDATE_AND_CREATE_TOPIC_LIST, Lane::Admin, topic::update_and_create_topic_list)
