@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::commit_log::{CommitLog, Found, inspect};
 use super::consume_queue::Appended;
 use super::index_file::{Index, TopicHash};
-use super::queues::{Queues, is_storable};
+use super::queues::Queues;
 use super::{Arrival, Error, FlushDiskType, MessageStore, PhysicalOffset, QueueEntry, QueueOffset, Refusal};
 use crate::wire::message::{MessageRecord, for_each_property, sys_flag, tags_code};
 
@@ -122,12 +122,11 @@ impl Dispatcher {
         record: &MessageRecord<'_>,
         wanted: &Wanted<'_>,
     ) -> Result<(), Error> {
-        if record.queue_id < 0 || !is_storable(record.topic) {
+        let Some(queue) = targets.queues.get_or_new(record.topic, record.queue_id)? else {
             self.failures += 1;
             tracing::error!(physical_offset = self.at, topic = ?record.topic, queue_id = record.queue_id, "no queue can have this name; message passed over");
             return Ok(());
-        }
-        let queue = targets.queues.get_or_new(record.topic, record.queue_id)?;
+        };
         let entry = QueueEntry {
             physical_offset: PhysicalOffset(self.at),
             size: record.total_size,

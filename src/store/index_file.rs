@@ -160,27 +160,20 @@ impl Index {
         let mut filled = None;
         let mut at = 0;
         while at < hashes.len() {
-            let last = self.files().last().cloned();
-            let file = match last {
-                Some(file) if !file.is_full() => file,
-                full => {
-                    if let Some(full) = full {
-                        full.flush(&*self.disk)?;
-                        filled = Some(full.header().end_timestamp);
-                    }
-                    self.add(now_ms)?
-                }
-            };
-            at += file.put(&hashes[at..], physical, store_timestamp);
+            at += self.files().last().map_or(0, |last| last.put(&hashes[at..], physical, store_timestamp));
+            if at < hashes.len() {
+                filled = self.flush_last()?.or(filled);
+                self.add(now_ms)?;
+            }
         }
         Ok(filled)
     }
 
-    fn add(&self, now_ms: i64) -> Result<Arc<IndexFile>, Error> {
+    fn add(&self, now_ms: i64) -> Result<(), Error> {
         let newest = self.files().last().map_or(0, |file| file.name);
         let file = Arc::new(self.open(local_name(now_ms).max(newest + 1))?);
-        self.files_mut().push(Arc::clone(&file));
-        Ok(file)
+        self.files_mut().push(file);
+        Ok(())
     }
 
     /// Returns the physical offsets entered under `hash`, newest first, at most `max`, of messages stored in
@@ -231,8 +224,14 @@ impl Index {
 
     /// Returns once the newest file is on the disk.
     pub(crate) fn flush(&self) -> Result<(), Error> {
-        let last = self.files().last().cloned();
-        last.map_or(Ok(()), |file| file.flush(&*self.disk))
+        self.flush_last().map(drop)
+    }
+
+    /// Flushes the newest file, if there is one, and returns its end timestamp.
+    fn flush_last(&self) -> Result<Option<i64>, Error> {
+        let Some(last) = self.files().last().cloned() else { return Ok(None) };
+        last.flush(&*self.disk)?;
+        Ok(Some(last.header().end_timestamp))
     }
 }
 
@@ -243,10 +242,6 @@ impl IndexFile {
 
     fn header(&self) -> Header {
         Header::read(&self.map())
-    }
-
-    fn is_full(&self) -> bool {
-        self.header().count >= self.entries as i32
     }
 
     fn flush(&self, disk: &dyn FileSystem) -> Result<(), Error> {

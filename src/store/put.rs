@@ -6,7 +6,6 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
-use super::queues::is_storable;
 use super::{
     FlushDiskType, MessageStore, NewMessage, PhysicalOffset, PhysicalOffsets, PutError, PutStatus,
     QueueOffset,
@@ -119,9 +118,6 @@ impl MessageStore {
             let (bytes, limit) = (first.topic.len(), TOPIC_BYTES_MAX);
             return Err(PutError::TooLong { field: "topic", bytes, limit });
         }
-        if !is_storable(first.topic) {
-            return Err(PutError::Illegal { what: "the topic cannot be a directory's name" });
-        }
         if first.queue_id < 0 {
             return Err(PutError::Illegal { what: "a negative queue id" });
         }
@@ -153,8 +149,11 @@ impl MessageStore {
     fn append_checked(&self, messages: &[NewMessage<'_>], checked: &[Checked]) -> Result<Receipt, PutError> {
         let first = &messages[0];
         let size = checked.iter().map(|message| message.total).sum();
-        let queue_of =
-            || self.queues.get_or_new(first.topic, first.queue_id).map_err(PutError::CreateMappedFile);
+        let queue_of = || {
+            let queue =
+                self.queues.get_or_new(first.topic, first.queue_id).map_err(PutError::CreateMappedFile)?;
+            queue.ok_or(PutError::Illegal { what: "the topic cannot be a directory's name" })
+        };
         let queued = sys_flag::is_queued(first.sys_flag);
         let mut queue = queue_of()?;
         let mut tail = self.log.lock()?;

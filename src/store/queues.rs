@@ -18,7 +18,7 @@ use super::consume_queue::{Appended, ConsumeQueue, QueueSpace};
 use super::disk::{FileSystem, list_dirs};
 
 /// Longest topic, in bytes, that can be a directory's name.
-pub(crate) const TOPIC_DIR_BYTES_MAX: usize = 255;
+const TOPIC_DIR_BYTES_MAX: usize = 255;
 
 /// All consume queues of a store.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Equivalent<Key> for KeyRef<'_> {
 }
 
 /// Says whether a topic's queues can be kept: its name must be a directory's name.
-pub(crate) fn is_storable(topic: &str) -> bool {
+fn is_storable(topic: &str) -> bool {
     !topic.is_empty()
         && topic.len() <= TOPIC_DIR_BYTES_MAX
         && topic != "."
@@ -166,16 +166,20 @@ impl Queues {
         Ok(self.table.pin().get(&key).cloned())
     }
 
-    /// Returns a queue, making its handle when there is none; no file is made.
+    /// Returns a queue, making its handle when there is none; no file is made. `None` when the topic's name could
+    /// not be a directory's, or the id is negative.
     #[inline]
-    pub(crate) fn get_or_new(&self, topic: &str, queue_id: i32) -> Result<Arc<ConsumeQueue>, Error> {
+    pub(crate) fn get_or_new(&self, topic: &str, queue_id: i32) -> Result<Option<Arc<ConsumeQueue>>, Error> {
         if let Some(queue) = self.get(topic, queue_id)? {
-            return Ok(queue);
+            return Ok(Some(queue));
+        }
+        if queue_id < 0 || !is_storable(topic) {
+            return Ok(None);
         }
         let topic: Arc<str> = Arc::from(topic);
         let table = self.table.pin();
         let queue = Arc::new(ConsumeQueue::new(Arc::clone(&topic), queue_id));
-        Ok(Arc::clone(table.get_or_insert(Key { topic, queue_id }, queue)))
+        Ok(Some(Arc::clone(table.get_or_insert(Key { topic, queue_id }, queue))))
     }
 
     /// Appends an entry to a queue and remembers that it waits for the disk.

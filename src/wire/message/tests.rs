@@ -186,6 +186,15 @@ proptest! {
         let _ = MessageRecord::decode(&bytes).map(|record| record.check_body());
     }
 
+    /// The fast reader of properties finds what plain splitting finds.
+    #[test]
+    fn properties_are_split(text in "[ab\u{1}\u{2}\u{0}é]{0,60}") {
+        let mut found = Vec::new();
+        for_each_property(text.as_bytes(), |name, value| found.push((name.to_vec(), value.to_vec())));
+        let split: Vec<_> = properties(&text).map(|(name, value)| (name.into(), value.into())).collect();
+        prop_assert_eq!(found, split);
+    }
+
     /// Any bytes at all are either a record or an error.
     #[test]
     fn garbage_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), magic in any::<bool>()) {
