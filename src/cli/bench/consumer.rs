@@ -227,7 +227,7 @@ fn take_answer(
             queue.offset = next()?;
             Ok((0, true))
         }
-        other => anyhow::bail!("code {other}: {}", answer.remark()),
+        _ => anyhow::bail!("{}", answer.refusal()),
     }
 }
 

@@ -204,6 +204,20 @@ impl Answer<'_> {
         integer(&self.header[at..])
     }
 
+    /// Returns code and remark as one text to count failures by: numbers in the remark become `#`, because a
+    /// thousand refusals that differ in a queue's length are one kind.
+    pub(super) fn refusal(&self) -> String {
+        let mut text = format!("code {}: ", self.code);
+        for letter in self.remark().chars() {
+            match letter {
+                '0'..='9' if text.ends_with('#') => {}
+                '0'..='9' => text.push('#'),
+                other => text.push(other),
+            }
+        }
+        text
+    }
+
     /// Returns the server's remark, or an empty text.
     pub(super) fn remark(&self) -> String {
         #[derive(serde::Deserialize)]

@@ -183,7 +183,7 @@ impl<'a> Producer<'a> {
                 outcome.latency.record(now_ns.saturating_sub(started_ns[slot as usize]));
                 done += 1;
             } else {
-                outcome.fail(format!("code {}: {}", answer.code, answer.remark()), 1);
+                outcome.fail(answer.refusal(), 1);
                 failed += 1;
             }
         })?;

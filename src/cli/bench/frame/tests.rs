@@ -73,9 +73,16 @@ fn an_answer_is_recognised_in_any_key_order_and_only_when_whole() {
     let (answer, used) = next_answer(&input[first..]).unwrap().unwrap();
     assert_eq!((answer.code, answer.slot, used), (17, Some(6), input.len() - first));
     assert_eq!(answer.remark(), "no \"such\" topic");
+    assert_eq!(answer.refusal(), "code 17: no \"such\" topic");
     for cut in 0..first {
         assert!(next_answer(&input[..cut]).unwrap().is_none(), "a frame cut at {cut} was taken for whole");
     }
+}
+
+#[test]
+fn refusals_that_differ_in_numbers_are_one_kind() {
+    let frame = answer_frame("{\"code\":2,\"opaque\":1000000001,\"remark\":\"busy 569ms, size 84\"}", b"");
+    assert_eq!(next_answer(&frame).unwrap().unwrap().0.refusal(), "code 2: busy #ms, size #");
 }
 
 #[test]
