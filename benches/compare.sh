@@ -184,6 +184,23 @@ loads_of() { # loads_of <load>: the flags of a load that is one command
     latency) echo "latency --topic latency --rate 1000 --duration $LOAD_SECONDS" ;;
     esac
 }
+cpu_ticks() { # of the processes in a comma separated list
+    local pid sum=0
+    for pid in ${1//,/ }; do sum=$((sum + $(sed 's/.*) //' "/proc/$pid/stat" | awk '{ print $12 + $13 }'))); done
+    echo "$sum"
+}
+await_quiet() { # await_quiet <server>: until it has done what earlier requests left it to do; at most 2 minutes
+    local pids before now i
+    pids=$(server_flags "$1" | sed 's/.*--server-pid //')
+    before=$(cpu_ticks "$pids")
+    for i in $(seq 120); do
+        sleep 1
+        now=$(cpu_ticks "$pids")
+        [ $((now - before)) -gt 10 ] || return 0
+        before=$now
+    done
+    say "  $1 is still busy, $i s after the last request"
+}
 prepare() { # what a load needs to find: topics that exist, a backlog
     case $1 in
     send-topics) # Apache refuses some of many creations at once
@@ -200,6 +217,11 @@ prepare() { # what a load needs to find: topics that exist, a backlog
     esac
 }
 
+first() { # first <broker port> <command>: exec to first acknowledged message; the server's log is shown when it fails
+    local port=$1
+    shift
+    $LOADGEN first --json --broker "127.0.0.1:$port" -- "$@" 2> "$work/first.log" || { cat "$work/first.log" >&2; return 1; }
+}
 measure_first() {
     local server port json
     for server in $(without "$SERVERS" floor); do
@@ -207,12 +229,12 @@ measure_first() {
         if [ "$server" = rmq ]; then
             mkdir -p "$work/rmq/tmp"
             # shellcheck disable=SC2046
-            json=$(TMPDIR=$work/rmq/tmp $LOADGEN first --json --broker "127.0.0.1:$port" -- "$rmq" start --ephemeral \
-                --namesrv-port 0 --broker-port "$port" $(rmq_flags))
+            json=$(TMPDIR=$work/rmq/tmp first "$port" "$rmq" start --ephemeral --namesrv-port 0 --broker-port "$port" \
+                $(rmq_flags))
         else
             stop_apache
             apache_settings
-            json=$($LOADGEN first --json --broker "127.0.0.1:$apache_port" -- "$APACHE_KIT/start.sh")
+            json=$(first "$apache_port" "$APACHE_KIT/start.sh")
             stop_apache
         fi
         record first "$server" "$json"
@@ -337,6 +359,7 @@ compare() {
             [ "$server/$name" != floor/latency ] || continue # the floor holds no pulls
             [ "$server" = apache ] || start "$server"
             prepare "$name" "$server"
+            await_quiet "$server"
         done
         for round in $(seq "$ROUNDS"); do
             for server in $SERVERS; do
@@ -360,6 +383,7 @@ flat() {
             # Creating the topics is not what is measured: every queue gets a message first.
             load rmq producer --topic flat --topics $topics --queues 8 --in-flight 1 \
                 --messages $((topics * 8)) > /dev/null
+            await_quiet rmq
             # shellcheck disable=SC2046
             measure "topics-$topics" rmq producer --topic flat --topics $topics --queues 8 $(both_limits "$messages")
             stop_rmq
@@ -386,8 +410,7 @@ first_on_data() { # first_on_data <name>: exec to first acknowledged message on 
     local port json
     port=$(free_port)
     # shellcheck disable=SC2046
-    json=$($LOADGEN first --json --broker "127.0.0.1:$port" -- "$rmq" start --data-dir "$work/rmq/data" --namesrv-port 0 \
-        --broker-port "$port" $(rmq_flags))
+    json=$(first "$port" "$rmq" start --data-dir "$work/rmq/data" --namesrv-port 0 --broker-port "$port" $(rmq_flags))
     record "$1" rmq "$json"
     say "  $1: $json"
 }
