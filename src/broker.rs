@@ -30,6 +30,7 @@ pub mod group;
 pub mod hold;
 #[cfg(test)]
 mod kit;
+pub mod lag;
 pub mod name;
 pub mod offset;
 mod online;

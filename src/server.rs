@@ -172,14 +172,17 @@ impl Server {
             let routes = Arc::new(namesrv::routes::routes());
             serve(socket, routes, server.clone(), &clock, &front)?;
         }
+        let mut broker_routes = Vec::new();
         if let (Some(broker), Some(sockets)) = (&broker, broker_sockets) {
             endpoints.broker = Some(dialable(local(&sockets.main)?));
             endpoints.broker_fast = Some(dialable(local(&sockets.fast)?));
             broker.store.start(&back)?;
             broker.start(&back).map_err(StartError::Thread)?;
-            let fast = broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT);
-            serve(sockets.main, Arc::new(broker::routes::routes()), broker.clone(), &clock, &front)?;
-            serve(sockets.fast, Arc::new(fast), broker.clone(), &clock, &front)?;
+            let main = Arc::new(broker::routes::routes());
+            let fast = Arc::new(broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT));
+            broker_routes.extend([main.clone(), fast.clone()]);
+            serve(sockets.main, main, broker.clone(), &clock, &front)?;
+            serve(sockets.fast, fast, broker.clone(), &clock, &front)?;
             if !broker.registration.settled(REGISTER_LIMIT).await {
                 tracing::warn!(
                     "no NameServer has taken the registration yet; clients will not find this broker"
@@ -188,11 +191,15 @@ impl Server {
         }
         if let Some(socket) = web_socket {
             endpoints.web = Some(format!("http://{}", dialable(local(&socket)?)));
-            web::serve(
-                socket,
-                web::Shown { name_server: name_server.clone(), broker: broker.clone() },
-                &front,
-            );
+            let shown = web::Shown {
+                name_server: name_server.clone(),
+                broker: broker.clone(),
+                broker_routes,
+                name_server_address: endpoints.namesrv.clone(),
+                advertised_host: settings.advertise.as_ref().map(|advertise| advertise.host.clone()),
+                clock: clock.clone(),
+            };
+            web::serve(socket, shown, &front);
         }
         endpoints.env = environment(&endpoints);
         endpoints.startup_ms = clock.elapsed_ns() / 1_000_000;

@@ -259,6 +259,23 @@ pub const VERSION: i32 = 479;
 /// The name that goes with [`VERSION`].
 pub const VERSION_NAME: &str = "V5_3_3";
 
+/// Returns the name that Apache's `MQVersion` gives to a version's ordinal, from V4_0_0 on.
+///
+/// Every version has two ordinals there, the even one for its snapshot, and patch and minor numbers go to 9.
+pub fn version_name(ordinal: i32) -> String {
+    const V4_0_0_SNAPSHOT: i32 = 212;
+    const V5_9_9: i32 = 611;
+    match ordinal {
+        V4_0_0_SNAPSHOT..=V5_9_9 => {
+            let version = 599 - (V5_9_9 - ordinal) / 2;
+            let snapshot = if ordinal % 2 == 0 { "_SNAPSHOT" } else { "" };
+            format!("V{}_{}_{}{snapshot}", version / 100, version / 10 % 10, version % 10)
+        }
+        ..V4_0_0_SNAPSHOT => "V3".to_owned(),
+        _ => "HIGHER_VERSION".to_owned(),
+    }
+}
+
 /// Programming language of a peer (`LanguageCode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -318,6 +335,23 @@ impl LanguageCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Versions are named as on the reference.
+    #[test]
+    fn versions_have_names() {
+        let names = [
+            (VERSION, VERSION_NAME),
+            (409, "V4_9_8"),
+            (212, "V4_0_0_SNAPSHOT"),
+            (413, "V5_0_0"),
+            (611, "V5_9_9"),
+        ];
+        for (ordinal, name) in names {
+            assert_eq!(version_name(ordinal), name);
+        }
+        assert_eq!(version_name(i32::MAX), "HIGHER_VERSION");
+        assert_eq!(version_name(i32::MIN), "V3");
+    }
 
     /// A name and its code find each other, and no code is listed twice.
     #[test]

@@ -1,0 +1,121 @@
+//! `/api/v1`: JSON about the server, its topics and its consumer groups. Reading only, so far.
+//!
+//! Every resource is described in `openapi.json`, which is served beside them; errors are problems. Reading the
+//! rooms happens on a thread that may wait, so that a server with many topics keeps answering its clients.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::figures::{
+    self, Cluster, DeadLetters, Group, GroupDetail, Overview, ServerState, Topic, TopicDetail,
+};
+use super::problem::Problem;
+use super::{Shown, read};
+use crate::broker::Broker;
+
+/// The description of everything below `/api/v1`.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+type Shared = State<Arc<Shown>>;
+type Found<T> = Result<Json<T>, Problem>;
+
+pub(super) fn router() -> Router<Arc<Shown>> {
+    Router::new()
+        .route("/overview", get(overview))
+        .route("/cluster", get(cluster))
+        .route("/topics", get(topics))
+        .route("/topics/{topic}", get(topic))
+        .route("/groups", get(groups))
+        .route("/groups/{group}", get(group))
+        .route("/dead-letters", get(dead_letters))
+        .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
+        .fallback(async || {
+            Problem::not_found("there is no such resource; /api/v1/openapi.json lists them").into_response()
+        })
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this resource can only be read").into_response()
+        })
+}
+
+async fn overview(State(shown): Shared) -> Found<Overview> {
+    read(move || {
+        let broker = shown.broker.as_deref();
+        Overview {
+            server: server(&shown),
+            broker: broker.map(figures::broker_state),
+            brokers: shown.name_server.as_deref().map(figures::brokers).unwrap_or_default(),
+            topics: broker.map(figures::topics).unwrap_or_default(),
+            groups: broker.map(figures::groups).unwrap_or_default(),
+            dead_letters: broker.map(figures::dead_letters).unwrap_or_default(),
+        }
+    })
+    .await
+    .map(Json)
+}
+
+async fn cluster(State(shown): Shared) -> Found<Cluster> {
+    read(move || Cluster {
+        server: server(&shown),
+        broker: shown.broker.as_deref().map(figures::broker_state),
+        brokers: shown.name_server.as_deref().map(figures::brokers).unwrap_or_default(),
+    })
+    .await
+    .map(Json)
+}
+
+async fn topics(State(shown): Shared) -> Found<Vec<Topic>> {
+    of_broker(shown, figures::topics).await.map(Json)
+}
+
+async fn topic(State(shown): Shared, name: Result<Path<String>, PathRejection>) -> Found<TopicDetail> {
+    let name = path(name)?;
+    let missing = format!("there is no topic {name}");
+    let found = of_broker(shown, move |broker| figures::topic_detail(broker, &name)).await?;
+    found.map(Json).ok_or_else(|| Problem::not_found(missing))
+}
+
+async fn groups(State(shown): Shared) -> Found<Vec<Group>> {
+    of_broker(shown, figures::groups).await.map(Json)
+}
+
+async fn group(State(shown): Shared, name: Result<Path<String>, PathRejection>) -> Found<GroupDetail> {
+    let name = path(name)?;
+    let missing = format!("there is no consumer group {name}");
+    let found = of_broker(shown, move |broker| figures::group_detail(broker, &name)).await?;
+    found.map(Json).ok_or_else(|| Problem::not_found(missing))
+}
+
+async fn dead_letters(State(shown): Shared) -> Found<Vec<DeadLetters>> {
+    of_broker(shown, figures::dead_letters).await.map(Json)
+}
+
+fn server(shown: &Shown) -> ServerState {
+    ServerState {
+        version: env!("CARGO_PKG_VERSION"),
+        now_ms: shown.clock.now_ms(),
+        namesrv: shown.name_server_address.clone(),
+    }
+}
+
+fn path(name: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    name.map(|Path(name)| name).map_err(|cause| Problem::new(StatusCode::BAD_REQUEST, cause.body_text()))
+}
+
+async fn of_broker<T, F>(shown: Arc<Shown>, look: F) -> Result<T, Problem>
+where
+    T: Serialize + Send + 'static,
+    F: FnOnce(&Broker) -> T + Send + 'static,
+{
+    let Some(broker) = shown.broker.clone() else {
+        return Err(Problem::not_found("no broker runs in this process"));
+    };
+    read(move || look(&broker)).await
+}
