@@ -1,0 +1,178 @@
+// The console in a real browser, against a real server: what a person would see and do.
+
+import assert from 'node:assert/strict';
+import {execFile, spawn} from 'node:child_process';
+import {copyFile, mkdtemp, mkdir, readFile, rm} from 'node:fs/promises';
+import {createServer} from 'node:http';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {after, before, test} from 'node:test';
+import {promisify} from 'node:util';
+import {chromium} from 'playwright-core';
+
+const BIN = process.env.RMQ_LITE_BIN;
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync'];
+/** Reached only when something is broken. */
+const LIMIT_MS = 15_000;
+
+const run = promisify(execFile);
+let place;
+let server;
+let ports;
+let context;
+const complaints = [];
+
+/** Starts the executable and waits for its ports file's JSON on stdout. */
+async function start() {
+  const file = join(place, 'ports.json');
+  server = spawn(BIN, ['start', '--ephemeral', '--namesrv-port', '0', '--broker-port', '0', '--web-port', '0',
+    '--ports-file', file, '--json'], {stdio: ['ignore', 'pipe', 'inherit'], env: {...process.env, TMPDIR: place}});
+  await new Promise((resolve, reject) => {
+    server.stdout.once('data', resolve);
+    server.once('exit', (code) => reject(new Error(`the server ended with ${code}`)));
+  });
+  server.removeAllListeners('exit');
+  ports = JSON.parse(await readFile(file, 'utf8'));
+}
+
+async function stop() {
+  if (server.exitCode !== null) return server.exitCode;
+  const ended = new Promise((resolve) => server.once('exit', resolve));
+  server.kill('SIGTERM');
+  return ended;
+}
+
+const send = (topic, messages) => run(BIN, ['bench', 'producer', '-n', ports.namesrv, '--topic', topic,
+  '--messages', String(messages), '--connections', '1', '--json']);
+
+async function open(options = {}) {
+  const page = await context.newPage();
+  if (options.width) await page.setViewportSize({width: options.width, height: 800});
+  if (options.scheme) await page.emulateMedia({colorScheme: options.scheme});
+  page.setDefaultTimeout(LIMIT_MS);
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (line) => { if (line.type() === 'error') complaints.push(line.text()); });
+  await page.goto(ports.web);
+  await page.locator('.tools').waitFor();
+  return page;
+}
+
+async function shoot(page, name) {
+  const file = join(place, `${name}.png`);
+  await page.screenshot({path: file, fullPage: true});
+  if (process.env.KEEP_SHOTS) {
+    await mkdir(process.env.KEEP_SHOTS, {recursive: true});
+    await copyFile(file, join(process.env.KEEP_SHOTS, `${name}.png`));
+  }
+}
+
+const row = (page, panel, name) =>
+  page.locator(`section[aria-labelledby="${panel}"] .main > tbody > tr`, {has: page.getByRole('button', {name})});
+
+before(async () => {
+  place = await mkdtemp(join(tmpdir(), 'rmq-lite-ui-'));
+  await start();
+  context = await chromium.launchPersistentContext(join(place, 'profile'), {
+    executablePath: process.env.CHROMIUM, headless: true, args: FLAGS, viewport: {width: 1280, height: 800},
+  });
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+});
+
+after(async () => {
+  await context?.close();
+  if (server) await stop();
+  await rm(place, {recursive: true, force: true});
+});
+
+test('an empty server shows how to connect', async () => {
+  const page = await open();
+  await page.getByRole('heading', {name: 'Ready. Nothing has been sent yet.'}).waitFor();
+  await page.getByRole('button', {name: `Copy NAMESRV_ADDR=${ports.namesrv}`}).click();
+  await page.getByText('copied').waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `NAMESRV_ADDR=${ports.namesrv}`);
+  await page.getByRole('tab', {name: 'Java'}).focus();
+  await page.keyboard.press('ArrowRight');
+  await page.getByRole('tabpanel', {name: 'Spring'}).getByText(`rocketmq.name-server=${ports.namesrv}`).waitFor();
+  assert.equal(await page.getByText('SCHEDULE_TOPIC_XXXX').count(), 0, 'system topics are hidden');
+  await page.getByLabel('Show system').check();
+  await page.getByRole('button', {name: 'SCHEDULE_TOPIC_XXXX'}).waitFor();
+  await shoot(page, 'empty');
+  await page.close();
+});
+
+test('messages appear without a reload, can be filtered, and open with the keyboard', async () => {
+  const page = await open({scheme: 'dark'});
+  await send('orders', 1200);
+  await send('invoices', 300);
+  const orders = row(page, 'topics', 'orders');
+  await orders.getByText('1,200', {exact: true}).waitFor();
+  await row(page, 'topics', 'invoices').getByText('300', {exact: true}).waitFor();
+  assert.equal(await page.getByText('Nothing has been sent yet').count(), 0);
+
+  await page.keyboard.press('/');
+  await page.keyboard.type('ord');
+  await row(page, 'topics', 'invoices').waitFor({state: 'detached'});
+  await page.getByText('1 of 2').waitFor();
+  await page.keyboard.press('Escape');
+  await row(page, 'topics', 'invoices').waitFor();
+
+  const button = orders.getByRole('button', {name: 'orders'});
+  await button.focus();
+  await page.keyboard.press('Enter');
+  assert.equal(await button.getAttribute('aria-expanded'), 'true');
+  const queues = page.locator('tr.detail table').first().locator('tbody tr');
+  await queues.first().waitFor();
+  const counts = await queues.locator('td:nth-child(4)').allInnerTexts();
+  assert.equal(counts.reduce((sum, text) => sum + Number(text.replaceAll(',', '')), 0), 1200);
+
+  await page.locator('section[aria-labelledby="topics"]').getByRole('button', {name: 'Messages'}).click();
+  const first = page.locator('section[aria-labelledby="topics"] .main > tbody > tr').first();
+  assert.match(await first.innerText(), /orders/);
+  await shoot(page, 'messages-dark');
+  await page.close();
+});
+
+test('a narrow window needs no sideways scrolling', async () => {
+  const page = await open({width: 400, scheme: 'light'});
+  await row(page, 'topics', 'orders').getByRole('button', {name: 'orders'}).click();
+  await page.locator('tr.detail table').first().waitFor();
+  await page.getByRole('button', {name: 'Connect', exact: true}).click();
+  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(content <= window, `${content} px of content in ${window} px`);
+  await shoot(page, 'narrow');
+  await page.close();
+});
+
+test('a page of another origin gets nothing', async () => {
+  const foreign = createServer((_, answer) => {
+    answer.setHeader('Content-Type', 'text/html');
+    answer.end('<!doctype html><title>foreign</title>');
+  });
+  await new Promise((resolve) => foreign.listen(0, '127.0.0.1', resolve));
+  const page = await context.newPage();
+  await page.goto(`http://127.0.0.1:${foreign.address().port}/`);
+  const attempt = (options) => page.evaluate(async ([url, init]) => {
+    try {
+      const answer = await fetch(url, init);
+      return answer.type === 'opaque' ? 'opaque' : answer.status;
+    } catch {
+      return 'blocked';
+    }
+  }, [`${ports.web}/api/v1/topics`, options]);
+  assert.equal(await attempt({}), 'blocked');
+  assert.equal(await attempt({mode: 'no-cors'}), 'blocked');
+  assert.equal(await attempt({method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{}'}), 'blocked');
+  await page.close();
+  foreign.closeAllConnections();
+  await new Promise((resolve) => foreign.close(resolve));
+});
+
+test('nothing went wrong in the page, and a stopped server is said to be stopped', async () => {
+  const page = await open();
+  assert.deepEqual(complaints, []);
+  assert.equal(await stop(), 0, 'the server stops clean while pages poll');
+  await page.getByRole('alert').getByText('The server does not answer').waitFor();
+  await shoot(page, 'stopped');
+  await page.close();
+});
