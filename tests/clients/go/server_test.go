@@ -95,7 +95,7 @@ func (s *server) launch(namesrvPort, brokerPort string) error {
 	go func() { _ = command.Wait(); close(ended) }()
 	s.command, s.ended = command, ended
 
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(150 * time.Second)
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	for {
@@ -114,7 +114,7 @@ func (s *server) launch(namesrvPort, brokerPort string) error {
 			return fmt.Errorf("the server ended before it was ready:\n%s", text)
 		case <-deadline:
 			s.kill9()
-			return fmt.Errorf("the server wrote no %s within a minute", ports)
+			return fmt.Errorf("the server wrote no %s within 150 s", ports)
 		}
 	}
 }

@@ -90,6 +90,9 @@ class SendTest extends ClientTest {
             });
         }
         assertTrue(answered.await(30, TimeUnit.SECONDS), "all are answered");
+        if (failures.toString().contains("broker busy")) {
+            Oracle.apacheFails(server, "it refuses sends that wait for 200 ms on a busy machine");
+        }
         assertEquals(List.of(), failures);
         assertEquals(count, ids.size(), "each has an id of its own");
         assertEquals(bodies, readAll(server, topic));

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Assumptions;
  * and tests that need their own are left out.
  */
 final class Server implements AutoCloseable {
-    private static final Duration START = Duration.ofSeconds(60);
+    private static final Duration START = Duration.ofSeconds(150);
     private static final Duration STOP = Duration.ofSeconds(30);
     private static final List<Server> STARTED = Collections.synchronizedList(new ArrayList<>());
     private static Server shared;
