@@ -85,11 +85,10 @@ fn waits_for_more(status: GetMessageStatus, offset: QueueOffset) -> bool {
 fn hold(broker: &Arc<Broker>, pull: Pull, until_ms: i64) -> Outcome {
     let broker = broker.clone();
     let mut held = broker.hold.hold(&pull.topic, pull.queue_id, pull.offset, pull.filter.clone());
+    // A message that arrived between the read and the hold woke nobody.
+    let arrived = broker.store.max_offset_in_queue(&pull.topic, pull.queue_id) > pull.offset;
     Outcome::later(async move {
-        // A message that arrived between the read and the hold woke nobody.
-        if broker.store.max_offset_in_queue(&pull.topic, pull.queue_id) <= pull.offset
-            && !broker.is_stopping()
-        {
+        if !arrived && !broker.is_stopping() {
             tokio::select! {
                 () = held.woken() => {}
                 () = broker.clock.sleep_until(until_ms) => {}

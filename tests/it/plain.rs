@@ -48,6 +48,7 @@ async fn held_pulls() {
         rig.send("T", 0, "tagged a", "TAGS\u{1}a\u{2}").await;
         rig.send("T", 0, "tagged b", "TAGS\u{1}b\u{2}").await;
     });
+    assert_eq!(held.code, response::SUCCESS, "{:?} {:?}", held.remark, held.fields);
     assert_eq!(bodies(&held.body), ["tagged b"]);
     let client = rig.client().await;
     let (timed_out, ()) = tokio::join!(client.call(pull_request("T", 0, 3, "*", 30_000), LIMIT), async {
