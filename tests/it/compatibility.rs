@@ -1,0 +1,67 @@
+//! `docs/compatibility.md`: made from the request tables, so that it cannot promise what nobody serves.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use rmq_lite::wire::code::request;
+use rmq_lite::{broker, namesrv};
+
+const PREFACE: &str = "\
+# What is served
+
+rmq-lite answers as Apache RocketMQ 5.3.3 does. This page is made from its request tables
+(`UPDATE_DOCS=1 cargo test --test it compatibility`); a code without a place is answered with
+`REQUEST_CODE_NOT_SUPPORTED` (3), as Apache answers codes it does not know.
+
+## Not served yet
+";
+
+/// What a user may look for and will not find, with what happens instead.
+const NOT_YET: &[(&str, &str)] = &[
+    ("Delay levels and timer messages", "a send with `DELAY`, `TIMER_DELAY_SEC`, `TIMER_DELAY_MS` or `TIMER_DELIVER_MS` is refused with code 13"),
+    ("Transactional messages", "a send with `TRAN_MSG=true` is refused with code 13; END_TRANSACTION is not supported"),
+    ("Retry by the broker and dead letters", "CONSUMER_SEND_MSG_BACK is not supported; Java consumers then retry within the client"),
+    ("SQL92 filters", "subscriptions with SQL92 are refused with code 1, as by an Apache broker with `enablePropertyFilter=false`"),
+    ("POP consumption", "no POP code is supported; 5.x push consumers use pull, which is their default"),
+    ("Request-reply", "SEND_REPLY_MESSAGE is not supported"),
+    ("Slaves", "`--slave` and `brokerRole=SLAVE` are refused at the start; SYNC_MASTER waits for nobody, as Apache with `inSyncReplicas=1`"),
+    ("TLS, PROXY protocol, ACL", "connections are plain; a TLS hello closes the connection; `authenticationEnabled` has no effect, with one line saying so"),
+    ("gRPC (5.x proxy), DLedger, controller, static topics, compaction, LMQ, batch consume queues", "not supported"),
+];
+
+fn page() -> String {
+    let mut page = PREFACE.to_owned();
+    page.push_str("| feature | instead |\n|---|---|\n");
+    for (feature, instead) in NOT_YET {
+        writeln!(page, "| {feature} | {instead} |").unwrap();
+    }
+    let broker: BTreeSet<i32> = broker::routes::routes().calls().map(|(code, ..)| code).collect();
+    let name_server: BTreeSet<i32> = namesrv::routes::routes().calls().map(|(code, ..)| code).collect();
+    page.push_str("\n## Request codes\n\n| code | name | NameServer | broker |\n|---|---|---|---|\n");
+    let mut codes = request::ALL.to_vec();
+    codes.sort_by_key(|(_, code)| *code);
+    for (name, code) in codes {
+        let mark = |table: &BTreeSet<i32>| if table.contains(&code) { "yes" } else { "" };
+        writeln!(page, "| {code} | {name} | {} | {} |", mark(&name_server), mark(&broker)).unwrap();
+    }
+    page
+}
+
+/// The page in the repository is the page that the tables make.
+#[test]
+fn the_page_is_up_to_date() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(file, page()).unwrap();
+    }
+    let kept = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(kept == page(), "docs/compatibility.md is stale: UPDATE_DOCS=1 cargo test --test it compatibility");
+}
+
+/// Every routed code has a name in the table of codes.
+#[test]
+fn every_route_has_a_name() {
+    for (code, ..) in broker::routes::routes().calls().chain(namesrv::routes::routes().calls()) {
+        assert!(request::name(code).is_some(), "{code}");
+    }
+}
