@@ -145,9 +145,11 @@ impl Server {
             None => None,
         };
         let name_server = match &name_server_socket {
-            Some(_) => {
+            Some(socket) => {
                 let neighbour = broker.clone().map(|broker| broker as Arc<dyn Neighbour>);
-                Some(NameServer::new(settings.namesrv.clone(), clock.clone(), neighbour)?)
+                let mut keys = settings.namesrv.clone();
+                keys.listen_port = local(socket)?.port().into();
+                Some(NameServer::new(keys, clock.clone(), neighbour)?)
             }
             None => None,
         };

@@ -18,15 +18,36 @@ rmq-lite answers as Apache RocketMQ 5.3.3 does. This page is made from its reque
 
 /// What a user may look for and will not find, with what happens instead.
 const NOT_YET: &[(&str, &str)] = &[
-    ("Delay levels and timer messages", "a send with `DELAY`, `TIMER_DELAY_SEC`, `TIMER_DELAY_MS` or `TIMER_DELIVER_MS` is refused with code 13"),
-    ("Transactional messages", "a send with `TRAN_MSG=true` is refused with code 13; END_TRANSACTION is not supported"),
-    ("Retry by the broker and dead letters", "CONSUMER_SEND_MSG_BACK is not supported; Java consumers then retry within the client"),
-    ("SQL92 filters", "subscriptions with SQL92 are refused with code 1, as by an Apache broker with `enablePropertyFilter=false`"),
+    (
+        "Delay levels and timer messages",
+        "a send with `DELAY`, `TIMER_DELAY_SEC`, `TIMER_DELAY_MS` or `TIMER_DELIVER_MS` is refused with code 13",
+    ),
+    (
+        "Transactional messages",
+        "a send with `TRAN_MSG=true` is refused with code 13; END_TRANSACTION is not supported",
+    ),
+    (
+        "Retry by the broker and dead letters",
+        "CONSUMER_SEND_MSG_BACK is not supported; Java consumers then retry within the client",
+    ),
+    (
+        "SQL92 filters",
+        "subscriptions with SQL92 are refused with code 1, as by an Apache broker with `enablePropertyFilter=false`",
+    ),
     ("POP consumption", "no POP code is supported; 5.x push consumers use pull, which is their default"),
     ("Request-reply", "SEND_REPLY_MESSAGE is not supported"),
-    ("Slaves", "`--slave` and `brokerRole=SLAVE` are refused at the start; SYNC_MASTER waits for nobody, as Apache with `inSyncReplicas=1`"),
-    ("TLS, PROXY protocol, ACL", "connections are plain; a TLS hello closes the connection; `authenticationEnabled` has no effect, with one line saying so"),
-    ("gRPC (5.x proxy), DLedger, controller, static topics, compaction, LMQ, batch consume queues", "not supported"),
+    (
+        "Slaves",
+        "`--slave` and `brokerRole=SLAVE` are refused at the start; SYNC_MASTER waits for nobody, as Apache with `inSyncReplicas=1`",
+    ),
+    (
+        "TLS, PROXY protocol, ACL",
+        "connections are plain; a TLS hello closes the connection; `authenticationEnabled` has no effect, with one line saying so",
+    ),
+    (
+        "gRPC (5.x proxy), DLedger, controller, static topics, compaction, LMQ, batch consume queues",
+        "not supported",
+    ),
 ];
 
 fn page() -> String {
@@ -55,7 +76,10 @@ fn the_page_is_up_to_date() {
         std::fs::write(file, page()).unwrap();
     }
     let kept = std::fs::read_to_string(file).unwrap_or_default();
-    assert!(kept == page(), "docs/compatibility.md is stale: UPDATE_DOCS=1 cargo test --test it compatibility");
+    assert!(
+        kept == page(),
+        "docs/compatibility.md is stale: UPDATE_DOCS=1 cargo test --test it compatibility"
+    );
 }
 
 /// Every routed code has a name in the table of codes.
