@@ -25,6 +25,9 @@ use super::fields::{FieldList, FieldText, Fields, Header, Span};
 /// Largest frame accepted, its own length included (`com.rocketmq.remoting.frameMaxLength`).
 pub const FRAME_BYTES_MAX: usize = 16_777_216;
 
+/// Room made for a header before it is written.
+const HEADER_BYTES_USUAL: usize = 512;
+
 const FLAG_RESPONSE: i32 = 1;
 const FLAG_ONEWAY: i32 = 2;
 
@@ -228,6 +231,8 @@ impl Reply {
 
 fn begin_frame(out: &mut BytesMut) -> usize {
     let start = out.len();
+    // Room for a usual header at once, instead of growing field by field.
+    out.reserve(HEADER_BYTES_USUAL);
     out.put_u64(0);
     start
 }
