@@ -1,3 +1,5 @@
+//! What administrators ask about groups and their progress, good and hostile.
+
 use std::time::Duration;
 
 use crate::broker::kit::{Kit, START_MS, refusal, text};
