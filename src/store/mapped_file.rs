@@ -74,6 +74,9 @@ impl MappedFile {
     ) -> io::Result<Appender> {
         assert!(published <= len, "published bytes lie within the mapping");
         let map = MmapOptions::new().offset(file_at).len(len).map_raw(file)?;
+        if window {
+            scattered(map.advise(memmap2::Advice::Random));
+        }
         let published = AtomicUsize::new(published);
         Ok(Appender { file: Arc::new(Self { map, offset, published, window }) })
     }
@@ -182,5 +185,15 @@ impl Appender {
 pub(crate) fn map_owned(file: &File, len: usize) -> io::Result<MmapMut> {
     // SAFETY: the only mapping of this file in this process, owned by the caller, so that the borrow checker
     // orders all access; other brokers are kept away by the lock file.
-    unsafe { MmapOptions::new().len(len).map_mut(file) }
+    let map = unsafe { MmapOptions::new().len(len).map_mut(file) }?;
+    scattered(map.advise(memmap2::Advice::Random));
+    Ok(map)
+}
+
+/// Takes note that the kernel was told not to read around a fault: in a sparse file that makes a hundred pages of
+/// zeros for one entry. That it does not listen is no reason to refuse the file.
+fn scattered(advised: io::Result<()>) {
+    if let Err(error) = advised {
+        tracing::debug!(%error, "the kernel takes no advice about a mapping");
+    }
 }
