@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -31,6 +31,7 @@ pub mod hold;
 #[cfg(test)]
 mod kit;
 pub mod lag;
+mod metadata;
 pub mod name;
 pub mod offset;
 mod online;
@@ -42,10 +43,13 @@ mod query;
 mod refusal;
 pub mod register;
 pub mod routes;
+mod runtime;
 pub mod saving;
 mod send;
+mod settings;
 pub mod stats;
 pub mod topic;
+mod upkeep;
 
 use address::Address;
 use client::{Consumers, Producers};
@@ -104,6 +108,8 @@ pub struct Broker {
     pub(crate) saving: Saving,
     #[allow(dead_code)] // read by the configuration requests
     pub(crate) config_file: PathBuf,
+    /// What administrators have set; [`Broker::keys`] is what is in force.
+    configured: Mutex<settings::Configured>,
     /// Properties that every stored message gets: region, trace switch, cluster.
     own_properties: String,
     region: ByteString,
@@ -153,6 +159,7 @@ impl Broker {
             ),
             region: keys.region_id.as_str().into(),
             trace_on: keys.trace_on,
+            configured: Mutex::new(settings::Configured::new(keys.clone(), clock.now_ms())),
             keys: ArcSwap::from_pointee(keys),
             config_dir: options.config_dir,
             ha_port: options.ha_port,

@@ -189,10 +189,9 @@ impl RawClient {
     async fn frame(&mut self) -> Command {
         let read = async {
             loop {
-                if let Some(length) = frame_length(&self.read, FRAME_BYTES_MAX).unwrap() {
-                    if self.read.len() >= length {
-                        return Command::decode(self.read.split_to(length)).unwrap();
-                    }
+                let whole = frame_length(&self.read, FRAME_BYTES_MAX).unwrap();
+                if let Some(length) = whole.filter(|length| self.read.len() >= *length) {
+                    return Command::decode(self.read.split_to(length)).unwrap();
                 }
                 assert_ne!(self.stream.read_buf(&mut self.read).await.unwrap(), 0, "the broker closed");
             }

@@ -75,7 +75,8 @@ pub(super) fn query_consume_queue(
                 body.subscription_data = Some(subscription.data);
             }
             None => {
-                body.filter_data = Some(format!("{}@{} is not online!", shorten(&group), shorten(&topic)))
+                let offline = format!("{}@{} is not online!", shorten(&group), shorten(&topic));
+                body.filter_data = Some(offline);
             }
         }
     }

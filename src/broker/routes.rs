@@ -1,6 +1,9 @@
 //! The broker's request table: one line per code, its lane and its handler.
 
-use super::{Broker, client, group, offset, online, order_lock, progress, pull, query, send, topic};
+use super::{
+    Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, runtime, send,
+    settings, topic, upkeep,
+};
 use crate::remoting::Routes;
 use crate::remoting::routes::Lane;
 use crate::wire::code::request::*;
@@ -72,6 +75,19 @@ pub fn routes() -> Routes<Broker> {
         .on(GET_SUBSCRIPTIONGROUP_CONFIG, Lane::Admin, group::get_subscription_group_config)
         .on(DELETE_SUBSCRIPTIONGROUP, Lane::Admin, group::delete_subscription_group)
         .on(UPDATE_AND_GET_GROUP_FORBIDDEN, Lane::Admin, group::update_and_get_group_forbidden)
+        // The broker as a whole.
+        .on(UPDATE_BROKER_CONFIG, Lane::Admin, settings::update_broker_config)
+        .on(GET_BROKER_CONFIG, Lane::Admin, settings::get_broker_config)
+        .on(GET_BROKER_RUNTIME_INFO, Lane::Admin, runtime::get_broker_runtime_info)
+        .on(VIEW_BROKER_STATS_DATA, Lane::Admin, runtime::view_broker_stats_data)
+        .on(GET_BROKER_HA_STATUS, Lane::Admin, runtime::get_broker_ha_status)
+        .on(CLEAN_EXPIRED_CONSUMEQUEUE, Lane::Admin, upkeep::clean_expired_consume_queue)
+        .on(CLEAN_UNUSED_TOPIC, Lane::Admin, upkeep::clean_unused_topic)
+        .on(DELETE_EXPIRED_COMMITLOG, Lane::Admin, upkeep::delete_expired_commit_log)
         // Between brokers.
+        .on(GET_ALL_DELAY_OFFSET, Lane::Admin, metadata::get_all_delay_offset)
+        .on(GET_ALL_MESSAGE_REQUEST_MODE, Lane::Admin, metadata::get_all_message_request_mode)
+        .on(GET_TIMER_CHECK_POINT, Lane::Admin, metadata::get_timer_check_point)
+        .on(GET_TIMER_METRICS, Lane::Admin, metadata::get_timer_metrics)
         .on(GET_ALL_CONSUMER_OFFSET, Lane::Admin, offset::get_all_consumer_offset)
 }

@@ -1,8 +1,7 @@
 //! The broker's figures: what each topic took in, what each group took out, and how fast.
 //!
-//! Counting a message is one lookup without a lock and a few relaxed additions; nothing is formatted for it. One
-//! task copies the counters every ten seconds (see
-//! [`Stats::run`]); rates and sums are computed when somebody asks, up to this moment. Totals of the broker are
+//! Counting a message is one lookup without a lock and a few relaxed additions; nothing is formatted for it. The
+//! broker's housekeeping has the counters copied ([`Stats::sample`]); rates and sums are computed when somebody asks, up to this moment. Totals of the broker are
 //! sums over the topics, so no counter is shared by all connections. Mirrors `BrokerStatsManager`, `StatsItem`,
 //! `BrokerStats` and `StoreStatsService` by the names that 315 and 28 know. It keeps no figures per queue, per
 //! owner or of commercial editions.
@@ -10,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -18,14 +16,10 @@ use jiff::{Timestamp, ToSpan};
 use self::history::{Counts, History, NAMES};
 pub use self::history::{Figures, Windows};
 use super::name;
-use crate::clock::Clock;
 
 mod history;
 #[cfg(test)]
 mod tests;
-
-/// How often the counters are copied (`StatsItemSet`'s ten seconds).
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The figures of one broker.
 pub struct Stats {
@@ -447,7 +441,7 @@ impl Stats {
         self.topics.pin().iter().map(|(topic, stats)| (topic.clone(), stats.clone())).collect()
     }
 
-    /// Copies every counter now.
+    /// Copies the counters whose last copy is old enough; to be called every ten seconds or more often.
     pub fn sample(&self, now_ms: i64) {
         for topic in self.topics.pin().values() {
             lock(&topic.history).sample(now_ms, topic.counts());
@@ -466,14 +460,6 @@ impl Stats {
                 get_today: totals.get_messages_of_users,
                 next_ms: next_midnight_ms(now_ms),
             };
-        }
-    }
-
-    /// Takes samples until it is dropped.
-    pub async fn run(self: Arc<Self>, clock: Clock) {
-        loop {
-            clock.sleep(SAMPLE_INTERVAL).await;
-            self.sample(clock.now_ms());
         }
     }
 

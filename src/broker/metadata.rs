@@ -1,0 +1,62 @@
+//! What a slave copies beside topics, groups and offsets.
+//!
+//! Flows in: GET_ALL_DELAY_OFFSET (45), GET_ALL_MESSAGE_REQUEST_MODE (402), GET_TIMER_CHECK_POINT (60),
+//! GET_TIMER_METRICS (61). No message is delayed, popped or timed by this broker, so the tables are empty, and
+//! about the timer it answers what the reference answers with `timerWheelEnable=false`. Mirrors these parts of
+//! `AdminBrokerProcessor`.
+
+#![allow(clippy::unnecessary_wraps, reason = "every handler answers in one shape")]
+
+use std::sync::Arc;
+
+use super::Broker;
+use crate::remoting::{Answer, Call, Refusal};
+use crate::wire::body::offset::DelayOffsetSerializeWrapper;
+use crate::wire::code::response;
+use crate::wire::command::Reply;
+use crate::wire::fastjson;
+use crate::wire::fields::NoHeader;
+
+/// GET_ALL_DELAY_OFFSET (45).
+pub(super) fn get_all_delay_offset(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    Ok(Reply::success().body(fastjson::to_string(&DelayOffsetSerializeWrapper::default())))
+}
+
+/// GET_ALL_MESSAGE_REQUEST_MODE (402).
+pub(super) fn get_all_message_request_mode(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    Ok(Reply::success().body(r#"{"messageRequestModeMap":{}}"#))
+}
+
+/// GET_TIMER_CHECK_POINT (60).
+pub(super) fn get_timer_check_point(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    Err(Refusal::new(response::SYSTEM_ERROR, "The checkpoint is null"))
+}
+
+/// GET_TIMER_METRICS (61).
+pub(super) fn get_timer_metrics(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    Err(Refusal::new(response::SYSTEM_ERROR, "The timer message store is null"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::broker::kit::{Kit, refusal, text};
+    use crate::wire::code::{request, response};
+
+    /// A slave gets tables it can read, or is told that there are none.
+    #[tokio::test]
+    async fn tables() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        let delays = client.call(request::GET_ALL_DELAY_OFFSET, &[], "").await;
+        assert_eq!(
+            text(&delays),
+            r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{}}"#
+        );
+        let modes = client.call(request::GET_ALL_MESSAGE_REQUEST_MODE, &[], "").await;
+        assert_eq!(text(&modes), r#"{"messageRequestModeMap":{}}"#);
+        let timer = client.call(request::GET_TIMER_CHECK_POINT, &[], "").await;
+        assert_eq!(refusal(&timer), (response::SYSTEM_ERROR, "The checkpoint is null"));
+        let timer = client.call(request::GET_TIMER_METRICS, &[], "").await;
+        assert_eq!(refusal(&timer), (response::SYSTEM_ERROR, "The timer message store is null"));
+    }
+}

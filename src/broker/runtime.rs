@@ -1,0 +1,256 @@
+//! How the broker is doing: the figures that `clusterList`, `brokerStatus`, `statsAll` and `haStatus` show.
+//!
+//! Flows in: GET_BROKER_RUNTIME_INFO (28), VIEW_BROKER_STATS_DATA (315), GET_BROKER_HA_STATUS (907). Everything is
+//! read from the rooms that count it, up to this moment. Requests do not queue here, so the queues of the
+//! reference are always empty. Mirrors `AdminBrokerProcessor.prepareRuntimeInfo`, `StoreStatsService` and
+//! `DefaultHAService.getRuntimeInfo` of a master without slaves.
+
+#![allow(clippy::unnecessary_wraps, reason = "every handler answers in one shape")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Broker;
+use super::stats::Figures;
+use crate::config::keys::BrokerRole;
+use crate::remoting::{Answer, Call, Refusal};
+use crate::wire::body::admin::HARuntimeInfo;
+use crate::wire::body::kv::KVTable;
+use crate::wire::body::stats::{BrokerStatsData, BrokerStatsItem};
+use crate::wire::code::{VERSION, VERSION_NAME, response};
+use crate::wire::command::Reply;
+use crate::wire::fastjson;
+use crate::wire::fields::{NoHeader, shorten};
+use crate::wire::header::admin::ViewBrokerStatsDataRequestHeader;
+
+/// GET_BROKER_RUNTIME_INFO (28).
+pub(super) fn get_broker_runtime_info(broker: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    let mut table = BTreeMap::new();
+    broker.add_traffic(&mut table);
+    broker.add_store(&mut table);
+    broker.add_queues(&mut table);
+    Ok(Reply::success().body(fastjson::to_string(&KVTable { table })))
+}
+
+type Table = BTreeMap<String, String>;
+
+fn put(table: &mut Table, key: &str, value: impl ToString) {
+    table.insert(key.to_owned(), value.to_string());
+}
+
+impl Broker {
+    /// Adds who this is, and what goes in and out.
+    fn add_traffic(&self, table: &mut Table) {
+        let now_ms = self.clock.now_ms();
+        put(table, "brokerActive", !self.is_stopping());
+        put(table, "brokerVersionDesc", VERSION_NAME);
+        put(table, "brokerVersion", VERSION);
+        put(table, "bootTimestamp", self.stats.boot_ms());
+        put(table, "runtime", run_time(now_ms - self.stats.boot_ms()));
+        put(table, "startAcceptSendRequestTimeStamp", self.keys().start_accept_send_request_time_stamp);
+        let rates = self.stats.rates(now_ms);
+        let total = [0, 1, 2].map(|window| rates.found[window] + rates.missed[window]);
+        for (key, rate) in [
+            ("putTps", rates.put),
+            ("getFoundTps", rates.found),
+            ("getMissTps", rates.missed),
+            ("getTotalTps", total),
+            ("getTransferredTps", rates.transferred),
+            // What 4.x tools read; without it their clusterList ends with an exception.
+            ("getTransferedTps", rates.transferred),
+        ] {
+            put(table, key, format!("{:?} {:?} {:?}", rate[0], rate[1], rate[2]));
+        }
+        let (totals, mornings) = (self.stats.totals(), self.stats.mornings());
+        for (key, total) in [
+            ("msgPutTotalYesterdayMorning", mornings.put_yesterday),
+            ("msgPutTotalTodayMorning", mornings.put_today),
+            ("msgPutTotalTodayNow", totals.put_messages_of_users),
+            ("msgGetTotalYesterdayMorning", mornings.get_yesterday),
+            ("msgGetTotalTodayMorning", mornings.get_today),
+            ("msgGetTotalTodayNow", totals.get_messages_of_users),
+        ] {
+            put(table, key, total);
+        }
+    }
+
+    /// Adds what the store holds and how it keeps up.
+    fn add_store(&self, table: &mut Table) {
+        let counters = self.store.counters();
+        put(table, "putMessageTimesTotal", counters.put_messages);
+        put(table, "putMessageSizeTotal", counters.put_bytes);
+        let average = counters.put_bytes as f64 / counters.put_messages.max(1) as f64;
+        put(table, "putMessageAverageSize", format!("{average:?}"));
+        put(table, "putMessageFailedTimes", counters.put_failures);
+        let (log_end, flushed) = (self.store.max_physical_offset(), self.store.flushed_offset());
+        put(table, "commitLogMinOffset", self.store.min_physical_offset().0);
+        put(table, "commitLogMaxOffset", log_end.0);
+        put(table, "dispatchBehindBytes", self.store.dispatch_behind_bytes());
+        put(table, "remainHowManyDataToFlush", human_bytes((log_end.0 - flushed.0).max(0) as u64));
+        put(table, "earliestMessageTimeStamp", self.store.earliest_store_timestamp().unwrap_or(-1));
+        let (log, queues) = self.store.disk_space();
+        put(table, "commitLogDiskRatio", format!("{:?}", log.used_ratio()));
+        let log_dir = self.keys().commit_log_dir();
+        put(table, &format!("commitLogDiskRatio_{}", log_dir.display()), format!("{:?}", log.used_ratio()));
+        put(table, "consumeQueueDiskRatio", format!("{:?}", queues.used_ratio()));
+        let (total, free) = (human_bytes(log.total_bytes), human_bytes(log.free_bytes));
+        put(table, "commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
+        put(table, "pageCacheLockTimeMills", 0);
+        put(table, "remainTransientStoreBufferNumbs", 0);
+        for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
+            put(table, key, 0);
+        }
+        for key in ["timerEnqueueTps", "timerDequeueTps"] {
+            put(table, key, "0.0");
+        }
+    }
+
+    /// Adds the queues of the reference's thread pools, which tools expect.
+    fn add_queues(&self, table: &mut Table) {
+        for pool in ["send", "pull", "litePull", "query", "ack"] {
+            put(table, &format!("{pool}ThreadPoolQueueSize"), 0);
+            put(table, &format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), 0);
+            let capacity = format!("{pool}ThreadPoolQueueCapacity");
+            let configured = self.keys().get(&capacity).unwrap_or_default();
+            put(table, &capacity, configured);
+        }
+        put(table, "EndTransactionQueueSize", 0);
+        let configured = self.keys().get("endTransactionPoolQueueCapacity").unwrap_or_default();
+        put(table, "EndTransactionThreadPoolQueueCapacity", configured);
+    }
+}
+
+/// Prints a span of time as `StoreStatsService` does.
+fn run_time(span_ms: i64) -> String {
+    let seconds = span_ms.max(0) / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    format!("[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]", seconds % 60)
+}
+
+/// Prints a number of bytes as `MixAll.humanReadableByteCount` does with binary units.
+fn human_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// VIEW_BROKER_STATS_DATA (315): one counter over the last minute, hour and day.
+pub(super) fn view_broker_stats_data(
+    broker: &Arc<Broker>,
+    call: Call<ViewBrokerStatsDataRequestHeader>,
+) -> Answer {
+    let ViewBrokerStatsDataRequestHeader { stats_name, stats_key } = call.header;
+    let windows = broker.stats.view(&stats_name, &stats_key, broker.clock.now_ms()).ok_or_else(|| {
+        let remark = format!("The stats <{}> <{}> not exist", shorten(&stats_name), shorten(&stats_key));
+        Refusal::new(response::SYSTEM_ERROR, remark)
+    })?;
+    let item = |figures: Figures| BrokerStatsItem {
+        avgpt: figures.avgpt,
+        sum: figures.sum as i64,
+        tps: figures.tps,
+    };
+    let body = BrokerStatsData {
+        stats_day: item(windows.day),
+        stats_hour: item(windows.hour),
+        stats_minute: item(windows.minute),
+    };
+    Ok(Reply::success().body(fastjson::to_string(&body)))
+}
+
+/// GET_BROKER_HA_STATUS (907): no slave is served, so none is shown.
+pub(super) fn get_broker_ha_status(broker: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    let body = HARuntimeInfo {
+        master: broker.keys().broker_role != BrokerRole::Slave,
+        master_commit_log_max_offset: broker.store.max_physical_offset().0,
+        ..HARuntimeInfo::default()
+    };
+    Ok(Reply::success().body(fastjson::to_string(&body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::kit::{Kit, refusal, text};
+    use crate::wire::code::request;
+
+    /// Every key that clusterList and brokerStatus read is there, in the form in which they read it.
+    #[tokio::test]
+    async fn runtime_info() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        kit.broker.topics.create_in_send("TBW102", "T", 1).unwrap();
+        kit.put("T", 0, &["a", "b"], "");
+        kit.clock.travel(Duration::from_secs(100));
+        let info = client.call(request::GET_BROKER_RUNTIME_INFO, &[], "").await;
+        let table: KVTable = fastjson::from_slice(&info.body).unwrap();
+        for (key, value) in [
+            ("brokerActive", "true"),
+            ("brokerVersionDesc", "V5_3_3"),
+            ("msgPutTotalTodayMorning", "0"),
+            ("msgPutTotalTodayNow", "2"),
+            ("putMessageTimesTotal", "2"),
+            ("runtime", "[ 0 days, 0 hours, 1 minutes, 40 seconds ]"),
+            ("sendThreadPoolQueueSize", "0"),
+            ("sendThreadPoolQueueCapacity", "10000"),
+            ("timerEnqueueTps", "0.0"),
+            ("commitLogMinOffset", "0"),
+        ] {
+            assert_eq!(table.table.get(key).map(String::as_str), Some(value), "{key}");
+        }
+        for key in
+            ["putTps", "getTransferredTps", "getTransferedTps", "getFoundTps", "getMissTps", "getTotalTps"]
+        {
+            let numbers: Vec<f64> =
+                table.table[key].split(' ').map(|number| number.parse().unwrap()).collect();
+            assert_eq!(numbers.len(), 3, "{key}");
+        }
+        for key in ["earliestMessageTimeStamp", "commitLogMaxOffset", "bootTimestamp", "dispatchBehindBytes"]
+        {
+            assert!(table.table[key].parse::<i64>().unwrap() >= 0, "{key}");
+        }
+        let ratio: f64 = table.table["commitLogDiskRatio"].parse().unwrap();
+        assert!((0.0..=1.0).contains(&ratio));
+        assert!(table.table["commitLogDirCapacity"].starts_with("Total : "));
+    }
+
+    /// A counter is shown over three windows; one that never counted is refused by name.
+    #[tokio::test]
+    async fn broker_stats_data() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        kit.broker.topics.create_in_send("TBW102", "T", 1).unwrap();
+        kit.put("T", 0, &["a", "b"], "");
+        let ask = [("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "T")];
+        let shown = client.call(request::VIEW_BROKER_STATS_DATA, &ask, "").await;
+        assert!(text(&shown).starts_with(r#"{"statsDay":{"avgpt":1.0,"sum":2,"tps":"#), "{}", text(&shown));
+        assert!(text(&shown).contains(r#""statsMinute":{"avgpt":1.0,"sum":2,"tps":0."#), "{}", text(&shown));
+        let ask = [("statsName", "GROUP_GET_NUMS"), ("statsKey", "T@g")];
+        let refused = client.call(request::VIEW_BROKER_STATS_DATA, &ask, "").await;
+        assert_eq!(refusal(&refused), (response::SYSTEM_ERROR, "The stats <GROUP_GET_NUMS> <T@g> not exist"));
+        let ha = client.call(request::GET_BROKER_HA_STATUS, &[], "").await;
+        assert!(text(&ha).contains(
+            r#""haConnectionInfo":[],"inSyncSlaveNums":0,"master":true,"masterCommitLogMaxOffset":"#
+        ));
+    }
+
+    /// Spans and sizes are printed as the reference prints them.
+    #[test]
+    fn texts() {
+        assert_eq!(run_time(90_061_500), "[ 1 days, 1 hours, 1 minutes, 1 seconds ]");
+        assert_eq!(run_time(-5), "[ 0 days, 0 hours, 0 minutes, 0 seconds ]");
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_572_864, "1.5 MiB"), (u64::MAX, "16.0 EiB")]
+        {
+            assert_eq!(human_bytes(bytes), text);
+        }
+    }
+}
