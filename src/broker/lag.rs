@@ -66,16 +66,20 @@ impl Broker {
         configured.chain(self.consumers.names()).collect()
     }
 
-    /// Returns the existing topics that a group subscribes to or has committed offsets in, sorted.
+    /// Returns the existing topics that a group subscribes to, or consumed when it was online last; sorted.
+    ///
+    /// What an online group gave up to subscribe to is left out: nobody waits for it any more.
     pub fn topics_read_by(&self, group: &str) -> Vec<ReadTopic> {
-        let mut topics: BTreeMap<String, Option<String>> =
-            self.offsets.topics_of_group(group).into_iter().map(|topic| (topic, None)).collect();
-        if let Some(online) = self.consumers.group(group) {
-            let subscriptions = online.subscriptions.into_iter();
-            topics.extend(
-                subscriptions.map(|(topic, subscription)| (topic, Some(subscription.data.sub_string))),
-            );
-        }
+        let online = self.consumers.group(group).filter(|online| !online.subscriptions.is_empty());
+        let topics: BTreeMap<String, Option<String>> = match online {
+            Some(online) => {
+                let subscriptions = online.subscriptions.into_iter();
+                subscriptions
+                    .map(|(topic, subscription)| (topic, Some(subscription.data.sub_string)))
+                    .collect()
+            }
+            None => self.offsets.topics_of_group(group).into_iter().map(|topic| (topic, None)).collect(),
+        };
         let known = |(topic, subscription): (String, _)| {
             Some(ReadTopic { config: self.topics.get(&topic)?, subscription })
         };
