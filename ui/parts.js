@@ -7,7 +7,7 @@ import htm from 'htm';
 export const html = htm.bind(h);
 
 /** Rows shown before one has to ask for more. */
-const ROWS_FIRST = 200;
+const ROWS_FIRST = 100;
 
 /** Copies a text; pages that were not loaded from localhost may not use the clipboard the modern way. */
 /** @param {string} text */

@@ -149,3 +149,65 @@ impl AsyncWrite for Patient {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Bytes of an answer that no socket buffer takes as a whole.
+    const LARGE: usize = 64 << 20;
+
+    async fn served() -> (TcpStream, Lifecycle) {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let life = Lifecycle::new();
+        let app =
+            Router::new().route("/", get(async || "answer")).route("/large", get(async || vec![b'x'; LARGE]));
+        serve(socket, app, &life);
+        (TcpStream::connect(address).await.unwrap(), life)
+    }
+
+    async fn rest(stream: &mut TcpStream) -> usize {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        bytes.len()
+    }
+
+    /// A peer that never finishes its request, or asks nothing after an answer, is let go when its time is up.
+    /// The clock is paused, so it jumps there as soon as everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn requests_have_a_time_limit() {
+        for beginning in ["", "GET / HTTP/1.1\r\nHost: x"] {
+            let (mut stream, _life) = served().await;
+            stream.write_all(beginning.as_bytes()).await.unwrap();
+            assert_eq!(rest(&mut stream).await, 0, "{beginning}");
+        }
+        let (mut stream, _life) = served().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let length = rest(&mut stream).await;
+        assert!((10..1_000).contains(&length), "one answer, then the end: {length}");
+    }
+
+    /// A peer that does not take its answer is let go, and the answer with it.
+    #[tokio::test(start_paused = true)]
+    async fn answers_wait_only_so_long() {
+        let (mut stream, _life) = served().await;
+        stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        // Nobody reads for two limits of the paused clock.
+        tokio::time::sleep(2 * STALL_LIMIT).await;
+        assert!(rest(&mut stream).await < LARGE);
+    }
+
+    /// Peers that say nothing or read nothing do not hold up a stop.
+    #[tokio::test]
+    async fn a_stop_waits_for_nobody() {
+        let (mut stream, life) = served().await;
+        stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.readable().await.unwrap();
+        assert!(life.stop(20 * GOODBYE_LIMIT).await);
+        assert!(rest(&mut stream).await < LARGE);
+    }
+}

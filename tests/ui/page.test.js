@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import {execFile, spawn} from 'node:child_process';
 import {copyFile, mkdtemp, mkdir, readFile, rm} from 'node:fs/promises';
 import {createServer} from 'node:http';
+import {connect} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {after, before, test} from 'node:test';
@@ -45,6 +46,22 @@ async function stop() {
 
 const send = (topic, messages) => run(BIN, ['bench', 'producer', '-n', ports.namesrv, '--topic', topic,
   '--messages', String(messages), '--connections', '1', '--json']);
+
+/** Opens a connection to the broker and returns how to send requests on it; answers are only waited for. */
+async function client() {
+  const [host, port] = ports.broker.split(':');
+  const socket = connect(Number(port), host);
+  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  const call = (code, extFields, body = '') => {
+    const header = Buffer.from(JSON.stringify({code, language: 'JAVA', version: 479, opaque: 1, flag: 0, extFields}));
+    const lengths = Buffer.alloc(8);
+    lengths.writeUInt32BE(4 + header.length + Buffer.byteLength(body));
+    lengths.writeUInt32BE(header.length, 4);
+    socket.write(Buffer.concat([lengths, header, Buffer.from(body)]));
+    return new Promise((resolve) => socket.once('data', resolve));
+  };
+  return {call, close: () => socket.destroy()};
+}
 
 async function open(options = {}) {
   const page = await context.newPage();
@@ -130,6 +147,39 @@ test('messages appear without a reload, can be filtered, and open with the keybo
   const first = page.locator('section[aria-labelledby="topics"] .main > tbody > tr').first();
   assert.match(await first.innerText(), /orders/);
   await shoot(page, 'messages-dark');
+  await page.close();
+});
+
+test('groups show their lag, those who are behind first, and dead letters stand out', async () => {
+  const page = await open({scheme: 'light'});
+  const broker = await client();
+  const group = (groupName, topic) => ({
+    groupName, consumeType: 'CONSUME_PASSIVELY', messageModel: 'CLUSTERING', consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET',
+    unitMode: false, subscriptionDataSet: [{topic, subString: '*', subVersion: 1, expressionType: 'TAG', tagsSet: [], codeSet: []}],
+  });
+  await broker.call(34, {}, JSON.stringify({
+    clientID: 'desk@1', producerDataSet: [], consumerDataSet: [group('billing', 'orders'), group('archive', 'invoices')],
+  }));
+  for (const queueId of ['0', '1', '2', '3']) {
+    await broker.call(15, {consumerGroup: 'billing', topic: 'orders', queueId, commitOffset: '290'});
+    await broker.call(15, {consumerGroup: 'archive', topic: 'invoices', queueId, commitOffset: '75'});
+  }
+  await send('%DLQ%billing', 7);
+  const billing = row(page, 'groups', 'billing');
+  await billing.getByText('40', {exact: true}).waitFor();
+  await billing.getByText('7 dead').waitFor();
+  assert.match(await page.locator('section[aria-labelledby="groups"] .main > tbody > tr').first().innerText(), /billing/);
+  await page.locator('section[aria-labelledby="dead"] .main > tbody > tr', {hasText: 'billing'}).getByText('7', {exact: true}).waitFor();
+  await page.locator('.tile', {hasText: 'Lag'}).getByText('1 group is behind').waitFor();
+  await billing.getByRole('button').click();
+  await page.locator('tr.detail').getByText('desk@1').waitFor();
+  await row(page, 'topics', 'orders').getByRole('button').click();
+  await page.locator('section[aria-labelledby="topics"] tr.detail').getByText('billing').waitFor();
+  await shoot(page, 'groups');
+
+  broker.close();
+  await billing.getByText('offline', {exact: true}).waitFor();
+  await billing.getByText('40', {exact: true}).waitFor();
   await page.close();
 });
 

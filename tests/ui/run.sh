@@ -33,9 +33,7 @@ fi
 npx --no-install tsc -p . && echo "types: ok" || failed="$failed types"
 
 bin=${RMQ_LITE_BIN:-}
-for candidate in "$here/../../target/release/rmq-lite" "$here/../../target/debug/rmq-lite"; do
-    [ -n "$bin" ] || [ ! -x "$candidate" ] || bin=$candidate
-done
+[ -n "$bin" ] || bin=$(ls -t "$here"/../../target/{release,debug}/rmq-lite 2> /dev/null | head -1)
 browser=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 if [ -z "$bin" ] || [ ! -x "$bin" ]; then
     missing "the rmq-lite executable (make build)"
