@@ -35,7 +35,7 @@ function App() {
   }, []);
 
   if (!overview) {
-    return html`<main class="waiting"><p>${error ? `The server does not answer (${error}). Trying again …` : '…'}</p></main>`;
+    return html`<main class="waiting"><p>${error ? `${error}. Trying again …` : '…'}</p></main>`;
   }
   const address = clientAddress(overview);
   const isOwn = (/** @type {import('./api.js').Topic} */ topic) => topic.kind === 'normal'
@@ -52,7 +52,7 @@ function App() {
     <${Header} overview=${overview} error=${error} address=${address} connecting=${connecting || first}
       onConnect=${first ? undefined : () => setConnecting(!connecting)} />
     <main>
-      ${error && html`<p class="banner bad" role="alert">The server does not answer (${error}). The figures are old; trying again …</p>`}
+      ${error && html`<p class="banner bad" role="alert">${error}. The figures are old; trying again …</p>`}
       ${overview.broker?.refusal && html`<p class="banner bad" role="alert">Messages are refused: ${overview.broker.refusal}</p>`}
       ${overview.broker && html`<${Glance} live=${live} />`}
       ${address && (first || connecting) && html`<${Connect} address=${address} first=${first} />`}

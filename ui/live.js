@@ -42,7 +42,8 @@ export function useLive() {
           overview, error: null, rates, topicRates, history: samples.length > 1 ? [...before.history, rates].slice(-HISTORY) : before.history,
         }));
       } catch (cause) {
-        const error = cause instanceof TypeError || (cause instanceof DOMException) ? 'no answer' : String(cause);
+        const silent = cause instanceof TypeError || cause instanceof DOMException;
+        const error = silent ? 'The server does not answer' : `The server has a problem (${/** @type {Error} */ (cause).message})`;
         setLive((before) => ({...before, error}));
       }
       asking = false;
