@@ -29,6 +29,8 @@ pub(crate) const FAILED: i64 = i64::MIN;
 const FAULT_PAUSE: Duration = Duration::from_millis(10);
 /// Queues above which a stop flushes the whole volume instead of each of them.
 const QUEUES_FLUSHED_SINGLY_MAX: usize = 64;
+/// The same for the keeper, who is in no hurry: flushing a file costs the disk more than writing its one page.
+const QUEUES_KEPT_SINGLY_MAX: usize = 1_024;
 const PAGE_BYTES: i64 = 4_096;
 
 /// Up to where the commit log is on the disk, for reading and for waiting.
@@ -272,7 +274,7 @@ impl MessageStore {
     pub(crate) fn keep(&self, least_pages: u32) -> Result<(), Error> {
         let timestamp = self.lock_dispatcher().timestamp;
         let waiting = self.take_waiting_queues();
-        self.queues.flush(waiting, least_pages, usize::MAX)?;
+        self.queues.flush(waiting, least_pages, QUEUES_KEPT_SINGLY_MAX)?;
         if least_pages == 0 {
             self.index.flush()?;
             self.checkpoint.set(Field::Logics, timestamp);
