@@ -208,7 +208,6 @@ impl Broker {
         life.thread("save config", move || saving.run(|| broker.save_changed()))?;
         Registration::start(self, life);
         let broker = self.clone();
-        let task_life = life.clone();
         life.spawn_until_cancelled("housekeeping", async move {
             loop {
                 broker.clock.sleep(HOUSEKEEPING).await;
@@ -216,7 +215,6 @@ impl Broker {
                 broker.stats.sample(broker.clock.now_ms());
                 for topic in broker.topics.expire_provisional() {
                     tracing::debug!(topic, "nobody used a topic that was only asked for");
-                    broker.forget_topic_at_name_servers(&topic, &task_life).await;
                 }
             }
         });
@@ -362,10 +360,6 @@ impl Neighbour for Broker {
             broker_addr: self.address().registered(),
             config: TopicConfig::clone(&config),
         })
-    }
-
-    fn topic_deleted(&self, _: &str) {
-        // Deleting a topic here is what makes it unwelcome; the NameServer's copy is only a copy.
     }
 
     fn reachable_address(&self, broker_addr: &str, peer: &Peer) -> Option<String> {

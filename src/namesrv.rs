@@ -67,9 +67,6 @@ pub trait Neighbour: Send + Sync {
     /// Which names are offered, and when a topic that nobody uses vanishes again, is the broker's business.
     fn first_sight(&self, topic: &str, peer: &Peer) -> Option<FirstSight>;
 
-    /// Learns that a topic was deleted here, so that it is not offered to the next one who looks.
-    fn topic_deleted(&self, topic: &str);
-
     /// Returns the address by which this client reaches the broker registered as `broker_addr`, if that is
     /// another one.
     fn reachable_address(&self, broker_addr: &str, peer: &Peer) -> Option<String>;

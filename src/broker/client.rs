@@ -342,6 +342,14 @@ impl Broker {
         }
     }
 
+    /// Makes the other members of a group look at once which queues they can have.
+    pub(super) fn tell_others(&self, group: &str, but: &Arc<Peer>) {
+        if let Some(mut found) = self.consumers.group(group) {
+            found.members.remove(&but.id());
+            notify_members(group, &found);
+        }
+    }
+
     /// Closes connections of clients that have not been heard of for too long.
     pub(super) fn close_silent_clients(&self) {
         let limit_ms = self.clock.now_ms() - CHANNEL_EXPIRED_MS;

@@ -118,6 +118,8 @@ pub(super) fn lock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answe
 pub(super) fn unlock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
     let asked: UnlockBatchRequestBody = body::decode("an unlock request", &call.body)?;
     broker.locks.unlock(&asked.consumer_group, &asked.client_id, &asked.mq_set);
+    // A 4.9 client that was refused a lock tries again only at its next rebalance, 20 s later at the latest.
+    broker.tell_others(&asked.consumer_group, &call.peer);
     Ok(Reply::success())
 }
 

@@ -19,9 +19,7 @@ use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrappe
 use crate::wire::code::{request, response};
 use crate::wire::command::Request;
 use crate::wire::fastjson;
-use crate::wire::header::route::{
-    DeleteTopicFromNamesrvRequestHeader, RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader,
-};
+use crate::wire::header::route::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
 
 /// Limit of one call to a NameServer.
 const CALL_LIMIT: Duration = Duration::from_secs(6);
@@ -219,19 +217,3 @@ async fn register(broker: &Broker, client: &Client, topics: Vec<Arc<TopicConfig>
 }
 
 const PERM_READ_WRITE: i32 = 6;
-
-impl Broker {
-    /// Makes every NameServer forget a topic (DELETE_TOPIC_IN_NAMESRV).
-    pub(super) async fn forget_topic_at_name_servers(&self, topic: &str, life: &Lifecycle) {
-        for server in self.registration.servers() {
-            let header = DeleteTopicFromNamesrvRequestHeader {
-                topic: topic.into(),
-                cluster_name: Some(self.cluster().into()),
-            };
-            if let Ok(client) = Client::connect(server, &self.clock, life).await {
-                let _ =
-                    client.call(Request::new(request::DELETE_TOPIC_IN_NAMESRV, &header), CALL_LIMIT).await;
-            }
-        }
-    }
-}

@@ -239,10 +239,6 @@ pub(super) fn delete_topic_in_namesrv(
     call: Call<DeleteTopicFromNamesrvRequestHeader>,
 ) -> Answer {
     let topic = &*call.header.topic;
-    // First, so that nobody is offered the topic between the two.
-    if let Some(neighbour) = &namesrv.neighbour {
-        neighbour.topic_deleted(topic);
-    }
     let cluster = call.header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty());
     namesrv.write(|table| table.delete_topic(topic, cluster));
     tracing::info!(topic = shown(topic), cluster, peer = %call.peer.address(), "topic deleted");

@@ -77,19 +77,10 @@ fn keep_zone(route: &mut TopicRouteData, zone: &str) {
 }
 
 impl NameServer {
-    /// Asks the neighbour for a topic that nobody has registered, and enters what it offers.
+    /// Asks the neighbour for a topic that nobody has registered; what it offers enters no table here.
     fn first_sight(&self, topic: &str, peer: &Peer) -> Option<TopicRouteData> {
         let offer = self.neighbour.as_ref()?.first_sight(topic, peer)?;
-        let entered =
-            self.write(|table| table.add_topic(&offer.broker_name, &offer.broker_addr, offer.config));
-        if !entered {
-            tracing::debug!(
-                topic,
-                broker_name = offer.broker_name,
-                "offered by a broker that is not registered"
-            );
-        }
-        self.topic_route(topic)
+        self.read(|table| table.offered_route(&offer.broker_name, &offer.broker_addr, &offer.config))
     }
 
     fn reachable(&self, broker_addr: &str, peer: &Peer) -> Option<String> {

@@ -334,18 +334,27 @@ impl RouteTable {
         }
     }
 
-    /// Adds the queues of one topic to a registered broker, as an incremental registration does.
+    /// Returns the route of a topic that a broker offers without having registered it; enters it nowhere.
     ///
-    /// Says whether the broker is registered under that address.
-    pub fn add_topic(&mut self, broker_name: &str, addr: &str, topic: TopicConfig) -> bool {
-        let registered = self
-            .brokers
-            .get(broker_name)
-            .is_some_and(|broker| broker.broker_addrs.values().any(|known| known == addr));
-        if registered && (self.topics.len() < TOPICS_MAX || self.topics.contains_key(&topic.topic_name)) {
-            self.put_topic(broker_name, topic, true, false);
-        }
-        registered
+    /// `None` unless the broker is registered under that address.
+    pub fn offered_route(
+        &self,
+        broker_name: &str,
+        addr: &str,
+        topic: &TopicConfig,
+    ) -> Option<TopicRouteData> {
+        let broker = self.brokers.get(broker_name)?;
+        broker.broker_addrs.values().any(|known| known == addr).then(|| TopicRouteData {
+            broker_datas: vec![broker.clone()],
+            queue_datas: vec![QueueData {
+                broker_name: broker_name.to_owned(),
+                read_queue_nums: topic.read_queue_nums,
+                write_queue_nums: topic.write_queue_nums,
+                perm: topic.perm,
+                topic_sys_flag: topic.topic_sys_flag,
+            }],
+            ..TopicRouteData::default()
+        })
     }
 
     /// Sets the queues of one topic (217); names the first broker that is not registered and then does nothing.

@@ -292,10 +292,11 @@ fn single_topics() {
     assert_eq!(table.route("V", false), None);
     table.delete_topic("T", None);
     assert_eq!(table.route("T", false), None);
-    assert!(table.add_topic("broker-a", "a:1", topic("W", 4)));
-    assert!(!table.add_topic("broker-a", "x:1", topic("X", 4)));
-    assert!(!table.add_topic("nobody", "a:1", topic("X", 4)));
-    assert_eq!(table.topics(), ["U", "W"]);
+    let offered = table.offered_route("broker-a", "a:1", &topic("W", 4)).unwrap();
+    assert_eq!(offered.queue_datas[0].read_queue_nums, 4);
+    assert_eq!(table.offered_route("broker-a", "x:1", &topic("X", 4)), None);
+    assert_eq!(table.offered_route("nobody", "a:1", &topic("X", 4)), None);
+    assert_eq!(table.topics(), ["U"]);
 }
 
 /// Filter servers and mappings of static topics are in the routes; a registration that is silent about
