@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -106,7 +106,6 @@ pub struct Broker {
     pub(crate) stats: Stats,
     pub(crate) registration: Arc<Registration>,
     pub(crate) saving: Saving,
-    #[allow(dead_code)] // read by the configuration requests
     pub(crate) config_file: PathBuf,
     /// What administrators have set; [`Broker::keys`] is what is in force.
     configured: Mutex<settings::Configured>,
@@ -120,7 +119,6 @@ pub struct Broker {
     ha_port: u16,
     strict_topics: bool,
     stopping: AtomicBool,
-    life: OnceLock<Lifecycle>,
     unique_key_prefix: [u8; 10],
     unique_key_counter: AtomicU16,
 }
@@ -165,7 +163,6 @@ impl Broker {
             ha_port: options.ha_port,
             strict_topics: options.strict_topics,
             stopping: AtomicBool::new(false),
-            life: OnceLock::new(),
             unique_key_prefix,
             unique_key_counter: AtomicU16::new(0),
             clock,
@@ -203,7 +200,6 @@ impl Broker {
         self.groups.on_change(move || saving.soon());
         let hold = self.hold.clone();
         self.store.on_arrival(Arc::new(move |arrivals| hold.arrived(arrivals)));
-        let _ = self.life.set(life.clone());
         let (saving, broker) = (self.saving.clone(), self.clone());
         life.thread("save config", move || saving.run(|| broker.save_changed()))?;
         Registration::start(self, life);
@@ -286,11 +282,6 @@ impl Broker {
     /// Returns the address that slaves dial.
     pub(crate) fn ha_address(&self) -> String {
         format!("{}:{}", self.address().host(), self.ha_port)
-    }
-
-    /// Returns the tasks of the broker, for work that outlives a request.
-    pub(crate) fn life(&self) -> Option<&Lifecycle> {
-        self.life.get()
     }
 
     /// Says which topic was perhaps meant, where topics are not made by asking for them.

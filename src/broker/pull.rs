@@ -54,7 +54,9 @@ struct Pull {
 fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<Outcome, Refusal> {
     let pull = check(broker, &call)?;
     let header = &call.header;
-    if let Some(reset) = broker.offsets.take_reset(&pull.group, &pull.topic, pull.queue_id) {
+    // A client that already goes on from there is not told to: 4.x clients rest for ten seconds when they are.
+    let reset = broker.offsets.take_reset(&pull.group, &pull.topic, pull.queue_id);
+    if let Some(reset) = reset.filter(|reset| *reset != pull.offset) {
         return Ok(Outcome::Now(Ok(pull.reset_reply(broker, reset))));
     }
     if header.sys_flag & sys_flag::COMMIT_OFFSET != 0 && header.commit_offset >= 0 {

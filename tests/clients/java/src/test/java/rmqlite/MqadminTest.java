@@ -220,7 +220,7 @@ class MqadminTest extends ClientTest {
         mqadmin("brokerStatus", "-b", broker).says("^bootTimestamp +: \\d+", "^brokerVersionDesc +: V\\d", "^commitLogMaxOffset +: [1-9]",
             "^commitLogMinOffset +: \\d+", "^putTps +: ", "^getTransferredTps +: ", "^msgPutTotalTodayNow +: \\d+",
             "^msgPutTotalTodayMorning +: \\d+", "^runtime +: ", "^commitLogDiskRatio +: [\\d.]+", "^dispatchBehindBytes +: \\d+",
-            "^sendThreadPoolQueueSize +: \\d+", "^remainHowManyDataToFlush +: ", "^putMessageEntireTimeMax +: \\d+");
+            "^sendThreadPoolQueueSize +: \\d+", "^remainHowManyDataToFlush +: ", "^putMessageTimesTotal +: \\d+");
         mqadmin("brokerStatus", "-c", cluster).says("^" + broker + " +bootTimestamp +: \\d+");
     }
 
