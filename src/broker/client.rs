@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Broker;
 use super::filter::tag::TagFilter;
+use super::refusal::{group_without_members, subscription_not_exist};
 use crate::remoting::{Answer, Call, Peer, Refusal};
 use crate::wire::body;
 use crate::wire::body::heartbeat::{
@@ -101,16 +102,16 @@ impl Consumers {
         of_topic.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Finds how a group filters a topic: `None` when the group is not online, `Some(None)` when it is but does
-    /// not subscribe to the topic.
+    /// Finds how a group filters a topic; refuses when the group is not online or does not subscribe to it.
     pub(crate) fn subscription(
         &self,
         group: &str,
         topic: &str,
-    ) -> Option<Option<(Subscription, MessageModel)>> {
+    ) -> Result<(Subscription, MessageModel), Refusal> {
         let groups = self.read();
-        let group = groups.get(group)?;
-        Some(group.subscriptions.get(topic).map(|found| (found.clone(), group.message_model)))
+        let group = groups.get(group).ok_or_else(group_without_members)?;
+        let found = group.subscriptions.get(topic).ok_or_else(subscription_not_exist)?;
+        Ok((found.clone(), group.message_model))
     }
 
     /// Finds the member with this client id, the latest connection first.
@@ -130,7 +131,9 @@ impl Consumers {
         let before = std::mem::take(&mut group.subscriptions);
         for data in data.subscription_data_set {
             let former = before.get(&data.topic);
-            changed |= former.is_none();
+            // Apache tells the members only of new topics; a 4.x client that changes an expression then waits up
+            // to 20 s for its own next look.
+            changed |= former.is_none_or(|former| former.data.sub_string != data.sub_string);
             let kept = former.filter(|former| former.data.sub_version >= data.sub_version);
             let subscription = kept.cloned().unwrap_or_else(|| Subscription {
                 filter: Arc::new(TagFilter::parse(&data.sub_string)),
@@ -262,10 +265,11 @@ fn consumer_heartbeat(broker: &Arc<Broker>, member: &Member, data: ConsumerData)
         broker.topics.confirm(&subscription.topic);
     }
     let changed = broker.consumers.heartbeat(member.clone(), data);
-    if changed && config.notify_consumer_ids_changed_enable {
-        if let Some(group_now) = broker.consumers.group(&group) {
-            notify_members(&group, &group_now);
-        }
+    if changed
+        && config.notify_consumer_ids_changed_enable
+        && let Some(group_now) = broker.consumers.group(&group)
+    {
+        notify_members(&group, &group_now);
     }
 }
 

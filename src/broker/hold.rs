@@ -13,12 +13,15 @@ use tokio::sync::oneshot;
 use super::filter::tag::TagFilter;
 use crate::store::{Arrival, QueueOffset};
 
+/// Held pulls by topic, then by queue.
+type Table = HashMap<Arc<str>, HashMap<i32, Vec<Waiter>>>;
+
 /// The held pulls of one broker.
 ///
 /// Lock order: the table's lock is a leaf; nothing is called while it is held.
 #[derive(Default)]
 pub struct PullHold {
-    table: Mutex<HashMap<Arc<str>, HashMap<i32, Vec<Waiter>>>>,
+    table: Mutex<Table>,
     /// Number of held pulls, so that an arrival costs one load while nobody waits.
     held: AtomicUsize,
     next_id: AtomicU64,
@@ -109,7 +112,7 @@ impl PullHold {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, HashMap<i32, Vec<Waiter>>>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn query_subscription_by_consumer(
 ) -> Answer {
     let QuerySubscriptionByConsumerRequestHeader { group, topic } = call.header;
     let topic = topic.unwrap_or_default();
-    let found = broker.consumers.subscription(&group, &topic).flatten();
+    let found = broker.consumers.subscription(&group, &topic).ok();
     let body = QuerySubscriptionResponseBody {
         group: group.to_string(),
         subscription_data: found.map(|(subscription, _)| subscription.data),

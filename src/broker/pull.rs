@@ -11,7 +11,7 @@ use bytestring::ByteString;
 
 use super::Broker;
 use super::filter::tag::TagFilter;
-use super::refusal::{group_not_exist, group_without_members, subscription_not_exist};
+use super::refusal::group_not_exist;
 use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome};
 use crate::wire::body::heartbeat::MessageModel;
@@ -158,11 +158,8 @@ fn filter_of(
         refuse_other_than_tags(header.expression_type.as_deref().unwrap_or_default())?;
         return Ok(Arc::new(TagFilter::parse(carried)));
     }
-    let (subscription, message_model) = broker
-        .consumers
-        .subscription(&header.consumer_group, &header.topic)
-        .ok_or_else(group_without_members)?
-        .ok_or_else(subscription_not_exist)?;
+    let (subscription, message_model) =
+        broker.consumers.subscription(&header.consumer_group, &header.topic)?;
     if message_model == MessageModel::Broadcasting && !broadcast_allowed {
         let remark =
             format!("the consumer group[{}] can not consume by broadcast way", header.consumer_group);

@@ -69,15 +69,12 @@ pub(super) fn query_consume_queue(
     };
     let mut filter = None;
     if let Some(group) = consumer_group.filter(|group| !group.is_empty()) {
-        match broker.consumers.subscription(&group, &topic).flatten() {
-            Some((subscription, _)) => {
-                filter = Some(subscription.filter);
-                body.subscription_data = Some(subscription.data);
-            }
-            None => {
-                let offline = format!("{}@{} is not online!", shorten(&group), shorten(&topic));
-                body.filter_data = Some(offline);
-            }
+        if let Ok((subscription, _)) = broker.consumers.subscription(&group, &topic) {
+            filter = Some(subscription.filter);
+            body.subscription_data = Some(subscription.data);
+        } else {
+            let offline = format!("{}@{} is not online!", shorten(&group), shorten(&topic));
+            body.filter_data = Some(offline);
         }
     }
     let from = if index < 0 { max.0.saturating_add(index) } else { index };

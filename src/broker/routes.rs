@@ -6,6 +6,7 @@ use super::{
 };
 use crate::remoting::Routes;
 use crate::remoting::routes::Lane;
+#[allow(clippy::wildcard_imports)] // the table names nearly all of them
 use crate::wire::code::request::*;
 
 /// What the fast port (`listenPort - 2`) does not serve, as on the reference.

@@ -67,12 +67,11 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
     let wishes = Wishes::of(properties);
     refuse_unserved(&wishes)?;
     let made;
-    let (unique_key, made_property) = match wishes.unique_key {
-        Some(key) => (key, ""),
-        None => {
-            made = broker.next_unique_key();
-            (made.1.as_str(), made.0.as_str())
-        }
+    let (unique_key, made_property) = if let Some(key) = wishes.unique_key {
+        (key, "")
+    } else {
+        made = broker.next_unique_key();
+        (made.1.as_str(), made.0.as_str())
     };
     let message = NewMessage {
         topic: &config.topic_name,
@@ -90,7 +89,7 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
     };
     let receipt = broker.put(&message, &keys)?;
     let reply = stored_reply(broker, &message, &receipt, queue_id)
-        .field("transactionId", share(&call.header.properties, unique_key));
+        .field("transactionId", share(call.header.properties.as_ref(), unique_key));
     Ok(answer_when_durable(receipt, reply))
 }
 
@@ -108,7 +107,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
     }
     let config = topic_of_send(broker, call, &keys)?;
     let queue_id = queue_of_send(call, &config)?;
-    let max_message_bytes = broker.store.options().max_message_bytes as usize;
+    let max_message_bytes = broker.store.options().max_message_bytes;
     if call.body.len() > max_message_bytes {
         return Err(illegal(&format!(
             "message body size exceeded: the batch has {} bytes, maxMessageSize is {max_message_bytes}",
@@ -153,7 +152,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
     let receipt = broker.put_batch(&messages, &keys)?;
     let mut reply = stored_reply(broker, &messages[0], &receipt, queue_id);
     if let Some(key) = wishes.unique_key {
-        reply = reply.field("transactionId", share(&header.properties, key));
+        reply = reply.field("transactionId", share(header.properties.as_ref(), key));
     }
     Ok(answer_when_durable(receipt, reply))
 }
@@ -240,7 +239,7 @@ fn separator(properties: &str) -> &'static str {
 }
 
 /// Shares `part` of a header's text, or copies it when it comes from elsewhere.
-fn share(whole: &Option<ByteString>, part: &str) -> ByteString {
+fn share(whole: Option<&ByteString>, part: &str) -> ByteString {
     match whole {
         Some(whole) if whole.as_bytes().as_ptr_range().contains(&part.as_ptr()) => whole.slice_ref(part),
         _ => part.into(),

@@ -2,6 +2,7 @@
 
 use rmq_lite::config::{Choices, Role, Settings};
 use rmq_lite::wire::code::{request, response};
+use rmq_lite::wire::fields::FieldList;
 use rmq_lite::wire::message::MessageRecord;
 
 use crate::kit::{LIMIT, Rig, pull_request, request, send_request};
@@ -84,7 +85,7 @@ async fn refused_sends() {
     let long_properties = format!("k\u{1}{}\u{2}", "v".repeat(33_000));
     assert_eq!(rig.send("T", 0, "m", &long_properties).await.code, response::MESSAGE_ILLEGAL);
     let mut headless = send_request("T", 0, "");
-    headless.fields = Default::default();
+    headless.fields = FieldList::default();
     let answer = rig.ask(headless).await;
     assert!(answer.code == response::SYSTEM_ERROR && answer.remark.unwrap().contains("field a"));
     let max = rig.ask(request(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")])).await;

@@ -251,7 +251,7 @@ async fn bytes_that_are_no_http_end_the_connection() {
         &b"\x00\x00\x01\x02\x00\x00\x00\x10{\"code\":34}"[..],
         b"GET / HTTP/9.9\r\n\r\n",
         b"\r\n\r\n\r\n garbage\r\n\r\n",
-        &[b'a'; 40_000],
+        &vec![b'a'; 40_000],
         &[b"GET / HTTP/1.1\r\nHost: localhost\r\n".as_slice(), &b"X: y\r\n".repeat(5_000)].concat(),
     ] {
         let mut stream = connect(&rig.server).await;
