@@ -148,6 +148,6 @@ abstract class ClientTest {
     }
 
     static String text(Message message) {
-        return new String(message.getBody(), StandardCharsets.UTF_8);
+        return Received.text(message);
     }
 }

@@ -1,5 +1,6 @@
 package rmqlite;
 
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -13,6 +14,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
@@ -46,10 +48,14 @@ final class Received {
         }
     }
 
+    static String text(Message message) {
+        return new String(message.getBody(), StandardCharsets.UTF_8);
+    }
+
     /** Bodies as text, in order of arrival, with repetitions. */
     List<String> bodies() {
         List<String> bodies = new ArrayList<>();
-        messages().forEach(message -> bodies.add(ClientTest.text(message)));
+        messages().forEach(message -> bodies.add(text(message)));
         return bodies;
     }
 
