@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use crate::broker::address::Address;
 use crate::broker::{self, Broker, BrokerOptions};
 use crate::clock::Clock;
+use crate::config::keys::BrokerRole;
 use crate::config::{Role, Settings};
 use crate::faults::Faults;
 use crate::lifecycle::Lifecycle;
@@ -53,6 +54,12 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The configuration asks for a role that is not there yet.
+    #[error(
+        "brokerRole=SLAVE is not available yet; this server runs as a single master, so set brokerRole=ASYNC_MASTER \
+         or SYNC_MASTER"
+    )]
+    Slave,
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -119,6 +126,9 @@ struct BrokerSockets {
 impl Server {
     /// Starts what `settings` ask for and returns when clients can use it.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        if settings.role != Role::NameServer && settings.broker.broker_role == BrokerRole::Slave {
+            return Err(StartError::Slave);
+        }
         let clock = Clock::new();
         let faults = Faults::default();
         let (front, back) = (Lifecycle::new(), Lifecycle::new());

@@ -104,6 +104,9 @@ impl Registration {
                         Ok(client) => follow(&broker, server, &client, &mut warned).await,
                         Err(cause) => cause.to_string(),
                     };
+                    if broker.is_stopping() {
+                        return;
+                    }
                     if !warned {
                         tracing::warn!(namesrv = %server.address, "not registered, will keep trying: {why}");
                         warned = true;

@@ -28,6 +28,8 @@ pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 const UNKNOWN_LEVEL_DELAY_MS: i64 = 1_000;
 /// Arrivals that are announced together.
 const ARRIVALS_MAX: usize = 64;
+/// Bytes of log that one thread may be left to dispatch alone while others go on appending.
+const BEHIND_BYTES_MAX: i64 = 256 * 1024;
 
 /// Where dispatch is in the log.
 #[derive(Debug, Default)]
@@ -233,7 +235,10 @@ impl MessageStore {
             fence(Ordering::SeqCst);
             let dispatcher = match self.dispatcher.try_lock() {
                 Ok(dispatcher) => dispatcher,
-                Err(TryLockError::WouldBlock) => return,
+                // Whoever dispatches does it for everybody, but not for ever: past a bound the others wait, or the
+                // one who began would never come to answer its own client.
+                Err(TryLockError::WouldBlock) if self.behind() <= BEHIND_BYTES_MAX => return,
+                Err(TryLockError::WouldBlock) => self.lock_dispatcher(),
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             };
             let stuck = self.dispatch_with(dispatcher);
@@ -242,6 +247,10 @@ impl MessageStore {
                 return;
             }
         }
+    }
+
+    fn behind(&self) -> i64 {
+        self.confirmed() - self.dispatched.load(Ordering::Relaxed)
     }
 
     /// Waits for the dispatcher's lock and follows the log to its confirmed end.
