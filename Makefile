@@ -24,7 +24,7 @@ check:
 	./tests/ui/run.sh
 
 clients: build
-	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/clients/run.sh
+	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/clients/run.sh java-5.3.3 java-4.9.8 go kill-loop
 
 bench: build
 	./benches/compare.sh
