@@ -259,6 +259,11 @@ impl Broker {
         self.address.load()
     }
 
+    /// Waits until a NameServer has heard of every change so far, at most `limit`; says whether one has.
+    pub async fn registration_settled(&self, limit: Duration) -> bool {
+        self.registration.settled(limit).await
+    }
+
     /// Returns the number of held pulls.
     pub fn held_pulls(&self) -> usize {
         self.hold.len()

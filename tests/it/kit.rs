@@ -18,7 +18,6 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 pub struct Rig {
     pub server: Server,
     pub broker: Client,
-    #[allow(dead_code)]
     pub namesrv: Client,
     pub life: Lifecycle,
     pub clock: Clock,
