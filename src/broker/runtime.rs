@@ -87,7 +87,9 @@ impl Broker {
         put(table, "commitLogMaxOffset", log_end.0);
         put(table, "dispatchBehindBytes", self.store.dispatch_behind_bytes());
         put(table, "remainHowManyDataToFlush", human_bytes((log_end.0 - flushed.0).max(0) as u64));
-        put(table, "earliestMessageTimeStamp", self.store.earliest_store_timestamp().unwrap_or(-1));
+        // Tools show how long ago that was; for an empty store the reference's -1 becomes half a million hours.
+        let earliest_ms = self.store.earliest_store_timestamp().unwrap_or_else(|| self.clock.now_ms());
+        put(table, "earliestMessageTimeStamp", earliest_ms);
         let (log, queues) = self.store.disk_space();
         put(table, "commitLogDiskRatio", format!("{:?}", log.used_ratio()));
         let log_dir = self.keys().commit_log_dir();
