@@ -3,6 +3,7 @@
 
 mod compatibility;
 mod first_sight;
+mod golden;
 mod kit;
 mod plain;
 mod tidy;
