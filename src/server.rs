@@ -31,6 +31,12 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 /// Time that the first registration may take before the server counts as ready without it.
 const REGISTER_LIMIT: Duration = Duration::from_secs(3);
 
+/// Where "any free port" is looked for first: below the ports that systems take for outgoing connections, so that
+/// a server that is started again on its port finds it free.
+const FREE_PORTS: std::ops::Range<u16> = 15_000..32_000;
+/// Attempts before the system chooses.
+const FREE_PORT_TRIES: usize = 32;
+
 /// Why a server did not start; the text is one line naming the thing and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -272,6 +278,13 @@ impl Server {
 }
 
 async fn listen(role: &'static str, ip: IpAddr, port: u16, flag: &str) -> Result<TcpListener, StartError> {
+    if port == 0 {
+        for _ in 0..FREE_PORT_TRIES {
+            if let Ok(socket) = TcpListener::bind((ip, fastrand::u16(FREE_PORTS))).await {
+                return Ok(socket);
+            }
+        }
+    }
     let address = SocketAddr::new(ip, port);
     TcpListener::bind(address).await.map_err(|source| {
         let remedy = match source.kind() {
@@ -287,19 +300,23 @@ async fn listen(role: &'static str, ip: IpAddr, port: u16, flag: &str) -> Result
 
 /// Binds the broker's port and the fast port two below it.
 ///
-/// When any port will do, the fast port is looked for beside the main one and else is any free one.
+/// When any port will do, a pair of free ones is looked for, and else the fast port is any free one.
 async fn broker_sockets(ip: IpAddr, port: u16) -> Result<BrokerSockets, StartError> {
-    let main = listen("broker", ip, port, "--broker-port").await?;
-    let beside = local(&main)?.port().wrapping_sub(2);
-    let fast = if port != 0 {
-        listen("broker's fast port", ip, beside, "--broker-port").await?
-    } else {
-        match TcpListener::bind(SocketAddr::new(ip, beside)).await {
-            Ok(socket) => socket,
-            Err(_) => listen("broker's fast port", ip, 0, "--broker-port").await?,
+    let flag = "--broker-port";
+    let role = "broker's fast port";
+    let mut tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
+    loop {
+        let main = listen("broker", ip, port, flag).await?;
+        let beside = local(&main)?.port().wrapping_sub(2);
+        match listen(role, ip, beside, flag).await {
+            Ok(fast) => return Ok(BrokerSockets { main, fast }),
+            Err(cause) if port != 0 => return Err(cause),
+            Err(_) if tries == 0 => {
+                return Ok(BrokerSockets { main, fast: listen(role, ip, 0, flag).await? });
+            }
+            Err(_) => tries -= 1,
         }
-    };
-    Ok(BrokerSockets { main, fast })
+    }
 }
 
 fn local(socket: &TcpListener) -> Result<SocketAddr, StartError> {
