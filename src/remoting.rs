@@ -28,6 +28,9 @@ pub const CONNECTIONS_MAX: usize = 50_000;
 /// Silence after which a connection is closed (`serverChannelMaxIdleTimeSeconds`).
 pub const IDLE_MS_MAX: i64 = 120_000;
 
+/// Silence after which a connection gives back its buffers.
+const REST_AFTER_MS: i64 = 1_000;
+
 /// How often idle connections are looked for.
 const IDLE_SWEEP: Duration = Duration::from_secs(10);
 
@@ -57,11 +60,14 @@ impl Listener {
         life.spawn_until_cancelled("idle sweep", async move {
             loop {
                 clock.sleep(IDLE_SWEEP).await;
-                let limit_ms = clock.now_ms() - IDLE_MS_MAX;
+                let now_ms = clock.now_ms();
+                let limit_ms = now_ms - IDLE_MS_MAX;
                 for peer in idle.lock().unwrap_or_else(PoisonError::into_inner).values() {
                     if peer.last_active_ms() < limit_ms {
                         tracing::debug!(peer = %peer.address(), "closing an idle connection");
                         peer.close();
+                    } else {
+                        peer.rest(now_ms - REST_AFTER_MS);
                     }
                 }
             }

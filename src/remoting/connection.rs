@@ -3,7 +3,7 @@
 //! The connection is one task. Frames that one read brought are decoded, executed and answered together, with
 //! one vectored write for all their answers; a reply's body that is a slice of a mapped file goes out without
 //! being copied. Once a few MiB of answers wait for a peer nothing more of it is served, so what a peer that
-//! does not read can pile up is bounded. An idle connection holds no buffers. Mirrors the pipeline that
+//! does not read can pile up is bounded. A connection that rests holds no buffers. Mirrors the pipeline that
 //! `NettyRemotingServer` builds per channel.
 
 use std::collections::{HashMap, VecDeque};
@@ -37,6 +37,8 @@ const COPY_BYTES_MAX: usize = 1024;
 const OUTBOX_MAX: usize = 1024;
 /// Answers to one peer that may wait to be written; past it nothing more of this peer is served.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Room for encoded answers that a connection keeps between writes.
+const TAIL_BYTES_KEPT: usize = 64 * 1024;
 /// Pieces handed to one vectored write.
 const WRITE_PIECES_MAX: usize = 64;
 /// Time that a peer gets to take its last answers when the server stops.
@@ -55,7 +57,11 @@ pub struct Peer {
     next_opaque: AtomicI32,
     last_active_ms: AtomicI64,
     closed: AtomicBool,
-    close: Notify,
+    /// Whether the connection holds buffers worth giving back when it rests.
+    buffered: AtomicBool,
+    closing: AtomicBool,
+    /// Wakes the connection to close or to rest.
+    nudge: Notify,
 }
 
 struct Outgoing {
@@ -115,7 +121,15 @@ impl Peer {
 
     /// Ends the connection; answers already made are still written.
     pub fn close(&self) {
-        self.close.notify_one();
+        self.closing.store(true, Ordering::Relaxed);
+        self.nudge.notify_one();
+    }
+
+    /// Makes a connection that has been quiet since `quiet_ms` give back its buffers.
+    pub(super) fn rest(&self, quiet_ms: i64) {
+        if self.last_active_ms() < quiet_ms && self.buffered.swap(false, Ordering::Relaxed) {
+            self.nudge.notify_one();
+        }
     }
 
     pub(super) fn mark_closed(&self) {
@@ -198,7 +212,9 @@ pub fn open<S: Service>(
         next_opaque: AtomicI32::new(1),
         last_active_ms: AtomicI64::new(clock.now_ms()),
         closed: AtomicBool::new(false),
-        close: Notify::new(),
+        buffered: AtomicBool::new(false),
+        closing: AtomicBool::new(false),
+        nudge: Notify::new(),
     });
     let connection = Connection {
         stream,
@@ -222,6 +238,7 @@ enum Event {
     Writable,
     Answered(i32, bool, Answer),
     Outgoing(Outgoing),
+    Rest,
     Stop,
 }
 
@@ -249,6 +266,7 @@ impl<S: Service> Connection<S> {
                 Event::Writable => {}
                 Event::Answered(opaque, oneway, answer) => self.answer(opaque, oneway, answer),
                 Event::Outgoing(outgoing) => self.send(&outgoing),
+                Event::Rest => self.rest(),
                 Event::Stop => return self.say_goodbye().await,
             }
             self.serve_frames()?;
@@ -276,7 +294,9 @@ impl<S: Service> Connection<S> {
                 Ok(Event::Answered(opaque, oneway, answer))
             }
             Some(outgoing) = self.outbox.recv() => Ok(Event::Outgoing(outgoing)),
-            () = self.peer.close.notified() => Ok(Event::Stop),
+            () = self.peer.nudge.notified() => {
+                Ok(if self.peer.closing.load(Ordering::Relaxed) { Event::Stop } else { Event::Rest })
+            }
             () = self.stopping.cancelled() => Ok(Event::Stop),
         }
     }
@@ -320,8 +340,12 @@ impl<S: Service> Connection<S> {
             self.serve_frame(Command::decode(frame).map_err(invalid)?);
         }
         if self.read.is_empty() {
-            // Idle connections hold no buffer; a busy one gets the same memory back from the allocator.
-            self.read = BytesMut::new();
+            if self.read_bytes == READ_BYTES_MIN {
+                self.read = BytesMut::new();
+            } else {
+                // Allocating this much anew for every read would cost more than the requests in it.
+                self.peer.buffered.store(true, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -353,6 +377,17 @@ impl<S: Service> Connection<S> {
 
     fn send(&mut self, outgoing: &Outgoing) {
         outgoing.request.encode(outgoing.opaque, outgoing.oneway, &mut self.write.tail);
+    }
+
+    /// Gives back the buffers of a busier time.
+    fn rest(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+            self.read_bytes = READ_BYTES_MIN;
+        }
+        if self.write.is_empty() {
+            self.write.tail = BytesMut::new();
+        }
     }
 
     fn touch(&self) {
@@ -442,7 +477,11 @@ impl WriteQueue {
                 Err(cause) => return Err(cause),
             }
         }
-        self.tail = BytesMut::new();
+        if self.tail.capacity() <= TAIL_BYTES_KEPT {
+            self.tail.clear();
+        } else {
+            self.tail = BytesMut::new();
+        }
         Ok(())
     }
 
