@@ -15,7 +15,6 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
 /** Where Apache makes its users wait 20, 30 or 60 seconds, or loses their first message, nobody waits and none is lost. */
 class NoWaitTest extends ClientTest {
@@ -134,7 +133,6 @@ class NoWaitTest extends ClientTest {
 
     /** The queues that an orderly consumer had locked when its process was killed go on with another member at once. */
     @Test
-    @Timeout(150)
     void orderlyLocksOfADeadMemberEndWithIt() throws Exception {
         Duration bound = server.isApache() ? Duration.ofSeconds(100) : SOON; // Apache keeps such a lock for 60 s
         String topic = Admin.of(server).createTopic(server, Names.unique("locks"), 4);

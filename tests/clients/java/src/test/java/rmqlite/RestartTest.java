@@ -17,10 +17,8 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
 /** What is still there after the server was stopped, or killed, and started again on the same data. */
-@Timeout(150)
 class RestartTest extends ClientTest {
     private List<String> send(Server server, String topic, String what, int count) throws Exception {
         DefaultMQProducer producer = producer(server);
