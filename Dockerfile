@@ -17,7 +17,7 @@ COPY --from=build /image/rmq-lite /rmq-lite
 COPY --from=build --chown=65532:65532 /image/data /data
 COPY --from=build --chown=65532:65532 /image/tmp /tmp
 USER 65532:65532
-ENV RMQ_LITE_DATA_DIR=/data
+ENV XDG_DATA_HOME=/data
 VOLUME /data
 EXPOSE 9876 10909 10911 8082
 HEALTHCHECK --interval=5s --timeout=3s --start-period=2s CMD ["/rmq-lite", "ready"]
