@@ -269,19 +269,31 @@ impl<S: Service> Connection<S> {
                 Event::Rest => self.rest(),
                 Event::Stop => return self.say_goodbye().await,
             }
-            self.serve_frames()?;
-            // A peer that never stops sending must not keep these two waiting.
-            while let Some(Some((opaque, oneway, answer))) = self.waiting.next().now_or_never() {
-                self.answer(opaque, oneway, answer);
-            }
-            while let Ok(outgoing) = self.outbox.try_recv() {
-                self.send(&outgoing);
-            }
-            if !self.write.is_empty() {
-                self.write.write_to(&self.stream)?;
-                self.touch();
+            loop {
+                self.serve_frames()?;
+                // A peer that never stops sending must not keep these two waiting.
+                while let Some(Some((opaque, oneway, answer))) = self.waiting.next().now_or_never() {
+                    self.answer(opaque, oneway, answer);
+                }
+                while let Ok(outgoing) = self.outbox.try_recv() {
+                    self.send(&outgoing);
+                }
+                if !self.write.is_empty() {
+                    self.write.write_to(&self.stream)?;
+                    self.touch();
+                }
+                // Frames may have been left for want of room; no further byte of the peer will remind us of them.
+                if self.write.is_full() || !self.has_frame()? {
+                    break;
+                }
             }
         }
+    }
+
+    /// Says whether a whole frame waits to be served.
+    fn has_frame(&self) -> io::Result<bool> {
+        let length = frame_length(&self.read, FRAME_BYTES_MAX).map_err(invalid)?;
+        Ok(length.is_some_and(|length| self.read.len() >= length))
     }
 
     async fn next(&mut self) -> io::Result<Event> {

@@ -11,7 +11,7 @@ use super::*;
 use crate::wire::command::{Command, Reply, Request};
 use crate::wire::fields::NoHeader;
 
-/// Echoes (1), waits for a release (2), releases (3), calls its caller back (4).
+/// Echoes (1), waits for a release (2), releases (3), calls its caller back (4), gives a MiB (5).
 #[derive(Default)]
 struct Toy {
     release: Notify,
@@ -41,6 +41,7 @@ fn routes() -> Routes<Toy> {
             toy.release.notify_one();
             Ok(Reply::success())
         })
+        .on(5, C, |_: &Arc<Toy>, _: Call<NoHeader>| -> Answer { Ok(Reply::success().body(vec![5; 1 << 20])) })
         .on(4, C, |_: &Arc<Toy>, call: Call<NoHeader>| {
             Outcome::later(async move {
                 let request = Request { code: 1, body: Bytes::from_static(b"you?"), ..Request::default() };
@@ -115,6 +116,24 @@ async fn many_in_flight() {
     let calls = (0..900).map(|at| client.call(request(1).with_body(body.slice(0..at * 333)), LIMIT));
     for (at, answer) in futures_util::future::join_all(calls).await.into_iter().enumerate() {
         assert_eq!(answer.unwrap().body, body.slice(0..at * 333));
+    }
+}
+
+/// Small requests with large answers, all sent before the first answer is read, are all answered.
+#[tokio::test]
+async fn answers_beyond_the_bound_are_not_forgotten() {
+    let rig = Rig::start().await;
+    let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
+    let mut frames = BytesMut::new();
+    (0..64).for_each(|opaque| request(5).encode(opaque, false, &mut frames));
+    stream.write_all(&frames).await.unwrap();
+    let mut answered = 0;
+    while answered < 64 {
+        let length =
+            tokio::time::timeout(LIMIT, stream.read_u32()).await.expect("an answer is missing").unwrap();
+        let mut answer = vec![0; length as usize];
+        stream.read_exact(&mut answer).await.unwrap();
+        answered += 1;
     }
 }
 
