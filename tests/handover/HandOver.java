@@ -1,0 +1,406 @@
+import java.io.File;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Base64;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.apache.rocketmq.client.QueryResult;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.PullResult;
+import org.apache.rocketmq.client.consumer.PullStatus;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
+import org.apache.rocketmq.common.UtilAll;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageConst;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
+
+/**
+ * One directory, handed from rmq-lite to a real Apache RocketMQ and back: after a clean stop of each with small files, after
+ * kill -9 of each with Apache's usual file sizes. {@code HandOver <rmq-lite> <oracle/apache>}, see run.sh.
+ */
+@SuppressWarnings("deprecation")
+public final class HandOver {
+    private static final String GROUP = "handover_group";
+    private static final int BENCH_MESSAGES = 3_000;
+    /** What a reader adds to the properties of a message, or what differs with the moment of reading. */
+    private static final List<String> OF_THE_READER = Arrays.asList(MessageConst.PROPERTY_MIN_OFFSET, MessageConst.PROPERTY_MAX_OFFSET);
+
+    private static int clients;
+
+    private final String lite;
+    private final String apache;
+    private final boolean kill;
+    private final Path work = Files.createTempDirectory("handover-");
+    private final Path data = work.resolve("data");
+    private final List<Process> running = new ArrayList<>();
+    private final List<SendResult> keyed = new ArrayList<>();
+    private final long began = System.nanoTime();
+    private String namesrv = "0";
+    private String broker = "0";
+
+    private HandOver(String lite, String apache, boolean kill) throws Exception {
+        this.lite = lite;
+        this.apache = apache;
+        this.kill = kill;
+    }
+
+    public static void main(String[] args) throws Exception {
+        int status = 0;
+        for (boolean kill : new boolean[] {false, true}) {
+            HandOver handOver = new HandOver(args[0], args[1], kill);
+            try {
+                handOver.run();
+            } catch (Throwable e) {
+                status = 1;
+                e.printStackTrace();
+                handOver.showLogs();
+            } finally {
+                handOver.close();
+            }
+        }
+        System.exit(status);
+    }
+
+    private void run() throws Exception {
+        System.out.println(kill ? "-- kill -9, usual file sizes" : "-- clean stops, small files");
+        Process first = start(lite, "lite-1");
+        send("lite");
+        bench("--messages", Integer.toString(BENCH_MESSAGES));
+        Map<String, String> before = snapshot("Plain", "Bench");
+        check(before.size() >= BENCH_MESSAGES + 60, "only " + before.size() + " messages before the first hand-over");
+        commit("Plain", 7);
+        awaitSaved("Plain", 7);
+        if (kill) {
+            Process load = background("bench", lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench", "--duration", "60", "--rate", "5000",
+                "--size", "100", "--quiet");
+            long at = end("Bench");
+            await("the load comes in", () -> end("Bench") > at + 500);
+            stop(first);
+            load.destroyForcibly().waitFor();
+        } else {
+            stop(first);
+        }
+        step("rmq-lite has written " + before.size() + " messages and more, and is gone");
+
+        Process middle = start(apache, "apache");
+        checkSame(before, snapshot("Plain", "Bench"), "Apache");
+        checkOffset("Plain", 7);
+        checkKeys("Apache");
+        step("Apache serves them, knows the group's offset, and finds messages by key");
+        send("apache");
+        sendKinds();
+        commit("Plain", 9);
+        awaitSaved("Plain", 9);
+        Map<String, String> after = snapshot("Plain", "Bench", "Delayed", "Transactional");
+        check(after.size() >= before.size() + 62, "only " + after.size() + " messages before the second hand-over");
+        stop(middle);
+        step("Apache has written more, and is gone");
+
+        Process last = start(lite, "lite-2");
+        checkSame(after, snapshot("Plain", "Bench", "Delayed", "Transactional"), "rmq-lite");
+        checkOffset("Plain", 9);
+        checkKeys("rmq-lite");
+        send("lite again");
+        checkKeys("rmq-lite");
+        stop(last);
+        step("rmq-lite serves all of it");
+    }
+
+    // What is sent and read.
+
+    /** Keyed messages in all queues, a batch, and large bodies that cross the border of a small commit-log file. */
+    private void send(String by) throws Exception {
+        DefaultMQProducer producer = dress(new DefaultMQProducer("handover_producer"));
+        producer.start();
+        for (int i = 0; i < 40; i++) {
+            Message message = new Message("Plain", i % 2 == 0 ? "even" : "odd", by.replace(' ', '-') + i, body("by " + by + " \u00fc " + i));
+            message.putUserProperty("by", by);
+            keyed.add(sent(producer.send(message)));
+        }
+        List<Message> batch = new ArrayList<>();
+        for (int i = 0; i < 20; i++) {
+            batch.add(new Message("Plain", "batch", by.replace(' ', '-') + "-batch" + i, body("batch by " + by + " " + i)));
+        }
+        sent(producer.send(batch));
+        producer.setCompressMsgBodyOverHowmuch(1_000_000);
+        for (int i = 0; i < 8; i++) {
+            byte[] large = new byte[200_000];
+            Arrays.fill(large, (byte) i);
+            keyed.add(sent(producer.send(new Message("Plain", "large", by.replace(' ', '-') + "-large" + i, large))));
+        }
+        producer.shutdown();
+    }
+
+    /** A delayed message that is delivered, and a committed transaction. */
+    private void sendKinds() throws Exception {
+        TransactionMQProducer producer = new TransactionMQProducer("handover_transactions");
+        dress(producer);
+        producer.setTransactionListener(new TransactionListener() {
+            @Override
+            public LocalTransactionState executeLocalTransaction(Message message, Object state) {
+                return LocalTransactionState.COMMIT_MESSAGE;
+            }
+
+            @Override
+            public LocalTransactionState checkLocalTransaction(MessageExt message) {
+                return LocalTransactionState.COMMIT_MESSAGE;
+            }
+        });
+        producer.start();
+        Message delayed = new Message("Delayed", "", "delayed", body("after a second"));
+        delayed.setDelayTimeLevel(1);
+        sent(producer.send(delayed));
+        sent(producer.sendMessageInTransaction(new Message("Transactional", "", "transactional", body("committed")), null));
+        await("the delayed and the committed message", () -> end("Delayed") == 1 && end("Transactional") == 1);
+        producer.shutdown();
+    }
+
+    private static SendResult sent(SendResult result) {
+        check(result.getSendStatus() == SendStatus.SEND_OK, result.toString());
+        return result;
+    }
+
+    private void bench(String... more) throws Exception {
+        List<String> command = new ArrayList<>(Arrays.asList(lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench",
+            "--size", "100", "--quiet"));
+        command.addAll(Arrays.asList(more));
+        Process process = background("bench", command.toArray(new String[0]));
+        check(process.waitFor(60, TimeUnit.SECONDS) && process.exitValue() == 0, "rmq-lite bench failed");
+    }
+
+    /** Every message of these topics by its place, with all that a reader can see of it. */
+    private Map<String, String> snapshot(String... topics) throws Exception {
+        Map<String, String> found = new TreeMap<>();
+        DefaultMQPullConsumer puller = puller("handover_reader");
+        for (String topic : topics) {
+            for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
+                long end = puller.maxOffset(queue);
+                check(puller.minOffset(queue) == 0, queue + " begins at " + puller.minOffset(queue));
+                for (long at = 0; at < end; ) {
+                    PullResult result = puller.pull(queue, "*", at, 32);
+                    check(result.getPullStatus() == PullStatus.FOUND, queue + " at " + at + ": " + result);
+                    for (MessageExt message : result.getMsgFoundList()) {
+                        check(message.getQueueOffset() == at++, "a gap in " + queue + " at " + at);
+                        found.put(topic + "/" + queue.getQueueId() + "/" + message.getQueueOffset(), describe(message));
+                    }
+                }
+            }
+        }
+        puller.shutdown();
+        return found;
+    }
+
+    private static String describe(MessageExt message) {
+        Map<String, String> properties = new TreeMap<>(message.getProperties());
+        OF_THE_READER.forEach(properties::remove);
+        byte[] body = message.getBody();
+        String text = body.length > 200 ? body.length + " bytes, CRC " + UtilAll.crc32(body) : Base64.getEncoder().encodeToString(body);
+        return String.join(" ", text, properties.toString(), "at " + message.getCommitLogOffset(), "flag " + message.getFlag(),
+            "system flag " + message.getSysFlag(), "born " + message.getBornTimestamp() + message.getBornHost(),
+            "stored " + message.getStoreTimestamp() + message.getStoreHost(), "reconsumed " + message.getReconsumeTimes(),
+            "prepared " + message.getPreparedTransactionOffset());
+    }
+
+    private void checkSame(Map<String, String> wanted, Map<String, String> found, String who) {
+        for (Map.Entry<String, String> entry : wanted.entrySet()) {
+            String other = found.get(entry.getKey());
+            check(entry.getValue().equals(other), who + " serves " + entry.getKey() + " as\n  " + other + "\nand not as\n  " + entry.getValue());
+        }
+        check(kill || found.size() == wanted.size(), who + " serves " + found.size() + " messages and not " + wanted.size());
+    }
+
+    private void commit(String topic, long offset) throws Exception {
+        DefaultMQPullConsumer puller = puller(GROUP);
+        for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
+            puller.pull(queue, "*", 0, 1); // makes the group known, which a heartbeat may do too late
+            puller.getOffsetStore().updateConsumeOffsetToBroker(queue, offset, false);
+        }
+        puller.shutdown();
+    }
+
+    private void checkOffset(String topic, long offset) throws Exception {
+        DefaultMQPullConsumer puller = puller(GROUP);
+        for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
+            check(puller.fetchConsumeOffset(queue, true) == offset, queue + " of the group is at " + puller.fetchConsumeOffset(queue, true));
+        }
+        puller.shutdown();
+    }
+
+    /** Offsets are saved a moment after they are committed; a kill before that is another test. */
+    private void awaitSaved(String topic, long offset) throws Exception {
+        Path file = data.resolve("broker/config/consumerOffset.json");
+        Pattern saved = Pattern.compile('"' + topic + "@" + GROUP + "\":\\{[^}]*0:" + offset + "[,\\s}]");
+        await("the offset in " + file.getFileName(), () -> Files.exists(file) && saved.matcher(Files.readString(file)).find());
+    }
+
+    /** Every keyed message so far is found by its key, by its unique key, and by its place. */
+    private void checkKeys(String who) throws Exception {
+        DefaultMQProducer asker = dress(new DefaultMQProducer("handover_asker"));
+        asker.start();
+        for (int i = 0; i < keyed.size(); i += 5) {
+            SendResult result = keyed.get(i);
+            MessageExt message = asker.viewMessage("Plain", result.getOffsetMsgId());
+            check(message.getQueueOffset() == result.getQueueOffset(), who + " finds another message at " + result.getOffsetMsgId());
+            QueryResult found = asker.queryMessage("Plain", message.getKeys(), 10, 0, Long.MAX_VALUE);
+            check(found.getMessageList().size() == 1, who + " finds " + found.getMessageList().size() + " messages by " + message.getKeys());
+            check(asker.viewMessage("Plain", result.getMsgId()).getQueueOffset() == result.getQueueOffset(), who + " by " + result.getMsgId());
+        }
+        asker.shutdown();
+    }
+
+    private long end(String topic) throws Exception {
+        DefaultMQPullConsumer puller = puller("handover_reader");
+        try {
+            long end = 0;
+            for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
+                end += puller.maxOffset(queue);
+            }
+            return end;
+        } finally {
+            puller.shutdown();
+        }
+    }
+
+    private <P extends DefaultMQProducer> P dress(P producer) {
+        producer.setNamesrvAddr("127.0.0.1:" + namesrv);
+        producer.setInstanceName("client-" + clients++);
+        producer.setSendMsgTimeout(20_000);
+        return producer;
+    }
+
+    private DefaultMQPullConsumer puller(String group) throws Exception {
+        DefaultMQPullConsumer puller = new DefaultMQPullConsumer(group);
+        puller.setNamesrvAddr("127.0.0.1:" + namesrv);
+        puller.setInstanceName("client-" + clients++);
+        puller.setConsumerPullTimeoutMillis(20_000);
+        puller.start();
+        return puller;
+    }
+
+    private static byte[] body(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    // Processes.
+
+    /** Starts a server on the directory, with the addresses of the first one, so that message ids stay valid. */
+    private Process start(String executable, String name) throws Exception {
+        Path ports = work.resolve(name + ".json");
+        List<String> command = new ArrayList<>(Arrays.asList(executable, "start", "--headless", "--data-dir", data.toString(),
+            "--namesrv-port", namesrv, "--broker-port", broker, "--ports-file", ports.toString()));
+        Map<String, String> keys = new TreeMap<>();
+        keys.put("mappedFileSizeCommitLog", kill ? "1073741824" : "1048576");
+        if (!kill) {
+            keys.put("mappedFileSizeConsumeQueue", "2000");
+            keys.put("maxHashSlotNum", "1000");
+            keys.put("maxIndexNum", "4000");
+        }
+        if (executable.equals(apache)) {
+            keys.put("flushConsumerOffsetInterval", "500");
+        }
+        keys.forEach((key, value) -> command.addAll(Arrays.asList("--set", key + "=" + value)));
+        Process process = background(name, command.toArray(new String[0]));
+        await(name + " is ready", () -> {
+            check(process.isAlive(), name + " ended with " + (process.isAlive() ? 0 : process.exitValue()));
+            return Files.exists(ports);
+        });
+        String text = Files.readString(ports);
+        namesrv = port(text, "namesrv");
+        broker = port(text, "broker");
+        return process;
+    }
+
+    private static String port(String json, String role) {
+        Matcher matcher = Pattern.compile('"' + role + "\"\\s*:\\s*\"[^\"]*:(\\d+)\"").matcher(json);
+        check(matcher.find(), "no " + role + " in " + json);
+        return matcher.group(1);
+    }
+
+    private Process background(String name, String... command) throws Exception {
+        File log = work.resolve(name + ".log").toFile();
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log).start();
+        running.add(process);
+        return process;
+    }
+
+    private void stop(Process process) throws Exception {
+        if (kill) {
+            process.destroyForcibly();
+        } else {
+            process.destroy();
+        }
+        check(process.waitFor(60, TimeUnit.SECONDS), "the server does not end");
+        boolean marked = Files.exists(data.resolve("broker/abort"));
+        check(marked == kill, "the mark of a running store is " + (marked ? "left" : "missing"));
+    }
+
+    private interface Condition {
+        boolean holds() throws Exception;
+    }
+
+    private static void await(String what, Condition condition) throws Exception {
+        long limit = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+        for (;;) {
+            Exception last = null;
+            try {
+                if (condition.holds()) {
+                    return;
+                }
+            } catch (Exception e) { // the route of a new topic may not be there yet
+                last = e;
+            }
+            if (System.nanoTime() > limit) {
+                throw new AssertionError("waited in vain until " + what, last);
+            }
+            Thread.sleep(50);
+        }
+    }
+
+    private static void check(boolean holds, String otherwise) {
+        if (!holds) {
+            throw new AssertionError(otherwise);
+        }
+    }
+
+    private void step(String text) {
+        System.out.printf("%5.1f s  %s%n", (System.nanoTime() - began) / 1e9, text);
+    }
+
+    private void showLogs() throws Exception {
+        List<Path> logs;
+        try (Stream<Path> listed = Files.list(work)) {
+            logs = listed.filter(path -> path.toString().endsWith(".log")).sorted().collect(Collectors.toList());
+        }
+        for (Path log : logs) {
+            List<String> lines = Files.readAllLines(log);
+            System.err.println("== " + log.getFileName());
+            lines.subList(Math.max(0, lines.size() - 30), lines.size()).forEach(System.err::println);
+        }
+    }
+
+    private void close() throws Exception {
+        running.forEach(Process::destroyForcibly);
+        for (Process process : running) {
+            process.waitFor();
+        }
+        try (Stream<Path> walked = Files.walk(work)) {
+            walked.sorted(Comparator.reverseOrder()).forEach(path -> path.toFile().delete());
+        }
+    }
+}
