@@ -1,12 +1,13 @@
 # make start   builds and starts a server on 127.0.0.1:9876
-# make test    everything: format, lints, unit, property and integration tests, real Java and Go clients
+# make test    everything: format, lints, unit, property and integration tests, real Java and Go clients, hand-over
+#              of the data to a real Apache RocketMQ and back
 # make check   the same without the real clients
 # make bench   the same load on rmq-lite, on Apache RocketMQ and on a do-nothing server
 
 CARGO ?= cargo
 BIN := target/release/rmq-lite
 
-.PHONY: start build test check clients bench docker clean
+.PHONY: start build test check clients handover bench docker clean
 
 start: build
 	@exec $(BIN) start
@@ -15,7 +16,7 @@ build:
 	@command -v $(CARGO) > /dev/null || { echo "cargo is missing: install Rust 1.95 or newer (rustup, or your system's package)"; exit 1; }
 	$(CARGO) build --release --bin rmq-lite
 
-test: check clients
+test: check clients handover
 
 check:
 	$(CARGO) fmt --check
@@ -25,6 +26,9 @@ check:
 
 clients: build
 	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/clients/run.sh java-5.3.3 java-4.9.8 go kill-loop
+
+handover: build
+	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/handover/run.sh
 
 bench: build
 	./benches/compare.sh
