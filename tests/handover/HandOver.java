@@ -1,4 +1,7 @@
 import java.io.File;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -10,7 +13,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
-import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -51,13 +53,30 @@ public final class HandOver {
     private final List<Process> running = new ArrayList<>();
     private final List<SendResult> keyed = new ArrayList<>();
     private final long began = System.nanoTime();
-    private String namesrv = "0";
-    private String broker = "0";
+    private final int namesrv;
+    private final int broker;
 
     private HandOver(String lite, String apache, boolean kill) throws Exception {
         this.lite = lite;
         this.apache = apache;
         this.kill = kill;
+        // Below the ports that systems give to clients, of which any may be taken when the next server starts.
+        int base = 20_000 + (int) (ProcessHandle.current().pid() % 1_000) * 10;
+        while (!free(base) || !free(base + 2) || !free(base + 4) || !free(base + 5)) {
+            base += 10;
+        }
+        namesrv = base;
+        broker = base + 4;
+    }
+
+    private static boolean free(int port) {
+        try (ServerSocket probe = new ServerSocket()) {
+            probe.setReuseAddress(true);
+            probe.bind(new InetSocketAddress("127.0.0.1", port));
+            return true;
+        } catch (IOException taken) {
+            return false;
+        }
     }
 
     public static void main(String[] args) throws Exception {
@@ -299,11 +318,11 @@ public final class HandOver {
 
     // Processes.
 
-    /** Starts a server on the directory, with the addresses of the first one, so that message ids stay valid. */
+    /** Starts a server on the directory, always at the same address, so that message ids stay valid. */
     private Process start(String executable, String name) throws Exception {
         Path ports = work.resolve(name + ".json");
         List<String> command = new ArrayList<>(Arrays.asList(executable, "start", "--headless", "--data-dir", data.toString(),
-            "--namesrv-port", namesrv, "--broker-port", broker, "--ports-file", ports.toString()));
+            "--namesrv-port", Integer.toString(namesrv), "--broker-port", Integer.toString(broker), "--ports-file", ports.toString()));
         Map<String, String> keys = new TreeMap<>();
         keys.put("mappedFileSizeCommitLog", kill ? "1073741824" : "1048576");
         if (!kill) {
@@ -320,16 +339,7 @@ public final class HandOver {
             check(process.isAlive(), name + " ended with " + (process.isAlive() ? 0 : process.exitValue()));
             return Files.exists(ports);
         });
-        String text = Files.readString(ports);
-        namesrv = port(text, "namesrv");
-        broker = port(text, "broker");
         return process;
-    }
-
-    private static String port(String json, String role) {
-        Matcher matcher = Pattern.compile('"' + role + "\"\\s*:\\s*\"[^\"]*:(\\d+)\"").matcher(json);
-        check(matcher.find(), "no " + role + " in " + json);
-        return matcher.group(1);
     }
 
     private Process background(String name, String... command) throws Exception {
