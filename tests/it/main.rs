@@ -3,6 +3,7 @@
 
 mod compatibility;
 mod first_sight;
+mod fuzz_corpus;
 mod golden;
 mod kit;
 mod plain;
