@@ -14,6 +14,7 @@ use super::Broker;
 use crate::faults::FaultPoint;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
+use crate::wire::body::data_version::DataVersion;
 use crate::wire::body::register::RegisterBrokerBody;
 use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use crate::wire::code::{request, response};
@@ -155,12 +156,15 @@ async fn follow(broker: &Broker, server: &Server, client: &Client, warned: &mut 
         // A table of one topic from a broker that is not registered yet would be refused as incomplete, so the
         // first registration is always the whole one.
         let full = now_ms >= next_full_ms || changed.is_empty() || changed.len() > INCREMENT_MAX;
+        // The version first: a NameServer passes over what comes with a version that it knows, so a table must never
+        // carry one that is newer than itself.
+        let version = broker.topics.data_version();
         let topics = if full {
             broker.topics.all()
         } else {
             changed.iter().filter_map(|topic| broker.topics.get(topic)).collect()
         };
-        if let Err(why) = register(broker, client, topics).await {
+        if let Err(why) = register(broker, client, version, topics).await {
             return why;
         }
         if full {
@@ -177,8 +181,13 @@ async fn follow(broker: &Broker, server: &Server, client: &Client, warned: &mut 
     }
 }
 
-/// Registers the broker with these topics.
-async fn register(broker: &Broker, client: &Client, topics: Vec<Arc<TopicConfig>>) -> Result<(), String> {
+/// Registers the broker with these topics, which are at least as new as the version.
+async fn register(
+    broker: &Broker,
+    client: &Client,
+    data_version: DataVersion,
+    topics: Vec<Arc<TopicConfig>>,
+) -> Result<(), String> {
     if broker.faults.strikes(FaultPoint::NameServerRegister, client.address().to_string().as_str()) {
         return Err("a fault was ordered".to_owned());
     }
@@ -192,7 +201,7 @@ async fn register(broker: &Broker, client: &Client, topics: Vec<Arc<TopicConfig>
     });
     let body = RegisterBrokerBody {
         topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
-            data_version: broker.topics.data_version(),
+            data_version,
             topic_config_table: table.collect(),
             ..Default::default()
         },
