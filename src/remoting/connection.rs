@@ -256,11 +256,14 @@ impl<S: Service> Connection<S> {
     }
 
     async fn serve(&mut self) -> io::Result<()> {
+        // Set once the peer hears nothing more. What it said before it went still counts: consumers commit their
+        // last offsets one way and close at once.
+        let mut deaf = None;
         loop {
             match self.next().await? {
                 Event::Readable => {
                     if !self.read_once().await? {
-                        return Ok(());
+                        return deaf.map_or(Ok(()), Err);
                     }
                 }
                 Event::Writable => {}
@@ -278,9 +281,14 @@ impl<S: Service> Connection<S> {
                 while let Ok(outgoing) = self.outbox.try_recv() {
                     self.send(&outgoing);
                 }
-                if !self.write.is_empty() {
-                    self.write.write_to(&self.stream)?;
-                    self.touch();
+                if !self.write.is_empty() && deaf.is_none() {
+                    match self.write.write_to(&self.stream) {
+                        Ok(()) => self.touch(),
+                        Err(cause) => deaf = Some(cause),
+                    }
+                }
+                if deaf.is_some() {
+                    self.write.clear();
                 }
                 // Frames may have been left for want of room; no further byte of the peer will remind us of them.
                 if self.write.is_full() || !self.has_frame()? {
@@ -450,6 +458,12 @@ impl WriteQueue {
     /// Says whether no further request of this peer may be served for now.
     fn is_full(&self) -> bool {
         self.pieces_bytes + self.tail.len() >= self.bytes_max
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.pieces_bytes = 0;
+        self.tail.clear();
     }
 
     fn reply(&mut self, opaque: i32, reply: Reply) {

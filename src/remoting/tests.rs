@@ -16,6 +16,7 @@ use crate::wire::fields::NoHeader;
 struct Toy {
     release: Notify,
     gone: AtomicUsize,
+    counted: AtomicUsize,
     someone_left: Notify,
 }
 
@@ -50,6 +51,10 @@ fn routes() -> Routes<Toy> {
                     Err(cause) => Err(Refusal::new(1, cause)),
                 }
             })
+        })
+        .on(6, C, |toy: &Arc<Toy>, _: Call<NoHeader>| -> Answer {
+            toy.counted.fetch_add(1, Ordering::Relaxed);
+            Ok(Reply::success())
         })
 }
 
@@ -180,6 +185,28 @@ async fn oneway_is_never_answered() {
     let mut header = vec![0; u32::from_be_bytes(first[4..8].try_into().unwrap()) as usize];
     stream.read_exact(&mut header).await.unwrap();
     assert!(String::from_utf8(header).unwrap().contains("\"opaque\":3"));
+}
+
+/// What a peer says before it goes counts, though it hears no answers: its last offsets come one way.
+#[tokio::test]
+async fn last_words_are_heard() {
+    let rig = Rig::start().await;
+    let stream = TcpStream::connect(rig.listener.address()).await.unwrap();
+    let mut frames = BytesMut::new();
+    request(1).encode(1, false, &mut frames);
+    assert_eq!(stream.try_write(&frames).unwrap(), frames.len());
+    stream.readable().await.unwrap();
+    for _ in 0..500 {
+        request(6).encode(2, true, &mut frames);
+    }
+    // Nothing is awaited from here on: the server finds all of this, and a connection that was reset, because the
+    // first answer was not read.
+    assert_eq!(stream.try_write(&frames).unwrap(), frames.len());
+    drop(stream);
+    while rig.toy.gone.load(Ordering::Relaxed) == 0 {
+        rig.toy.someone_left.notified().await;
+    }
+    assert_eq!(rig.toy.counted.load(Ordering::Relaxed), 500);
 }
 
 /// A peer that sends but never reads is stopped by its own backlog; it does not take the server's memory.
