@@ -276,7 +276,8 @@ class SendTest extends ClientTest {
         Until.holds("a send is acknowledged", SOON,
             () -> producer.send(message(topic, "m")).getSendStatus() == SendStatus.SEND_OK);
         AtomicReference<Received> received = new AtomicReference<>();
-        Until.holds("a consumer starts", SOON, () -> {
+        // Each new client begins with either address, and gives the dead one three seconds.
+        Until.holds("a consumer starts", Duration.ofSeconds(60), () -> {
             DefaultMQPushConsumer consumer = newPushConsumer(server, Names.unique("g"));
             consumer.setNamesrvAddr(both);
             consumer.subscribe(topic, "*");
