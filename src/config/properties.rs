@@ -13,6 +13,8 @@
 //! | odd number of `\` at the line's end | the next line goes on here, its leading blanks are dropped |
 //! | `\t` `\n` `\r` `\f` `\uXXXX` | that character; `\` before any other character is dropped |
 
+use std::collections::HashMap;
+
 /// One entry of a properties text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
@@ -50,10 +52,11 @@ impl Properties {
 
     /// Returns the entries that count: for a repeated key only the last one.
     pub fn effective(&self) -> impl Iterator<Item = &Property> {
-        self.entries.iter().enumerate().filter_map(|(at, entry)| {
-            let repeated = self.entries[at + 1..].iter().any(|later| later.key == entry.key);
-            (!repeated).then_some(entry)
-        })
+        // Looked up, not searched: the text may be a peer's, with a million keys.
+        let last: HashMap<&str, usize> =
+            self.entries.iter().map(|entry| entry.key.as_str()).zip(0..).collect();
+        let counts = move |(at, entry): &(usize, &Property)| last[entry.key.as_str()] == *at;
+        self.entries.iter().enumerate().filter(counts).map(|(_, entry)| entry)
     }
 }
 
@@ -123,6 +126,7 @@ fn is_line_end(unit: u16) -> bool {
 
 fn parse_units(units: &[u16]) -> Result<Properties, MalformedEscape> {
     let mut properties = Properties::default();
+    let mut lines: HashMap<String, u32> = HashMap::new();
     for (line, logical) in logical_lines(units) {
         let (key, value) = split(&logical);
         let entry = Property { line, key: unescape(key, line)?, value: unescape(value, line)? };
@@ -133,8 +137,8 @@ fn parse_units(units: &[u16]) -> Result<Properties, MalformedEscape> {
             );
             properties.remarks.push(Remark { line, text });
         }
-        if let Some(former) = properties.entries.iter().rfind(|former| former.key == entry.key) {
-            let text = format!("{} was already given on line {}; this line wins", entry.key, former.line);
+        if let Some(former) = lines.insert(entry.key.clone(), line) {
+            let text = format!("{} was already given on line {former}; this line wins", entry.key);
             properties.remarks.push(Remark { line, text });
         }
         properties.entries.push(entry);

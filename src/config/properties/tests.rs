@@ -123,3 +123,13 @@ proptest! {
         }
     }
 }
+
+/// A text of a hundred thousand keys, each given twice, is read as quickly as its length lets expect.
+#[test]
+fn many_keys() {
+    let lines: Vec<String> = (0..200_000).map(|number| format!("key{}={number}", number % 100_000)).collect();
+    let text = lines.join("\n");
+    let read = parse(text.as_bytes()).unwrap();
+    assert_eq!((read.entries.len(), read.remarks.len()), (200_000, 100_000));
+    assert!(read.effective().zip(100_000_u32..).all(|(entry, number)| entry.value == number.to_string()));
+}
