@@ -214,9 +214,15 @@ struct Beside {
 /// Returns the known name that `key` was probably meant to be, when one is near enough to be named.
 pub(crate) fn nearest(key: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let wanted = key.to_ascii_lowercase();
-    let near = names.map(|name| (edit_distance(&wanted, &name.to_ascii_lowercase()), name)).min()?;
+    let letters = wanted.chars().count();
     // A third of the letters may differ: beyond that the guess confuses more than it helps.
-    (near.0 <= (key.len() / 3).clamp(1, 6)).then_some(near.1)
+    let limit = (key.len() / 3).clamp(1, 6);
+    // Comparing takes time in the square of the length, and `key` may be as long as a frame.
+    let near = names
+        .filter(|name| name.len().abs_diff(letters) <= limit)
+        .map(|name| (edit_distance(&wanted, &name.to_ascii_lowercase()), name))
+        .min()?;
+    (near.0 <= limit).then_some(near.1)
 }
 
 /// Counts the letters to add, drop, change or swap with their neighbour.

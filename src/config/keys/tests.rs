@@ -258,3 +258,13 @@ fn distances() {
         assert_eq!((edit_distance(one, other), edit_distance(other, one)), (distance, distance));
     }
 }
+
+/// The nearest name is found where one is near, and a key as long as a frame costs nothing.
+#[test]
+fn nearest_name() {
+    let nearest = |key: &str| super::nearest(key, ["listenPort", "brokerName", "brokerId"].into_iter());
+    assert_eq!(nearest("lisenPort"), Some("listenPort"));
+    assert_eq!(nearest("BROKERNAMES"), Some("brokerName"));
+    assert_eq!(nearest("flush"), None);
+    assert_eq!(nearest(&"x".repeat(16 << 20)), None);
+}
