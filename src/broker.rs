@@ -28,6 +28,7 @@ pub mod client;
 pub mod filter;
 pub mod group;
 pub mod hold;
+mod inner;
 #[cfg(test)]
 mod kit;
 pub mod lag;
@@ -45,10 +46,13 @@ pub mod register;
 pub mod routes;
 mod runtime;
 pub mod saving;
+mod schedule;
 mod send;
 mod settings;
 pub mod stats;
+mod timer;
 pub mod topic;
+mod transaction;
 mod upkeep;
 
 use address::Address;
@@ -291,6 +295,9 @@ impl Broker {
 
     /// Says which topic was perhaps meant, where topics are not made by asking for them.
     fn log_near_miss(&self, topic: &str, peer: &Peer) {
+        if name::validate_topic(topic).is_err() {
+            return; // also: comparing takes time in the square of its length
+        }
         let near = self
             .topics
             .all()

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::Broker;
+use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
 use super::refusal::{put_refused, topic_not_exist};
+use super::transaction;
 use crate::config::keys::BrokerKeys;
 use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{NewMessage, PutStatus, Receipt};
@@ -19,15 +21,16 @@ use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::header::send::SendMessageRequestHeader;
-use crate::wire::message::{self, offset_message_id, upper_hex};
+use crate::wire::message::{self, offset_message_id, property_name, upper_hex};
 
 /// What a message's properties ask of the broker.
 #[derive(Default)]
 struct Wishes<'a> {
     unique_key: Option<&'a str>,
     wait_store: bool,
-    /// Name of a property that asks for a feature which is not served.
-    unserved: Option<&'a str>,
+    /// Name of a property that asks for a later delivery.
+    later: Option<&'a str>,
+    half: bool,
 }
 
 impl<'a> Wishes<'a> {
@@ -37,9 +40,9 @@ impl<'a> Wishes<'a> {
             match name {
                 "UNIQ_KEY" => wishes.unique_key = Some(value),
                 "WAIT" => wishes.wait_store = !value.eq_ignore_ascii_case("false"),
-                "DELAY" if value != "0" => wishes.unserved = Some(name),
-                "TRAN_MSG" if value.eq_ignore_ascii_case("true") => wishes.unserved = Some(name),
-                "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" | "TIMER_DELIVER_MS" => wishes.unserved = Some(name),
+                "DELAY" if value != "0" => wishes.later = Some(name),
+                "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" | "TIMER_DELIVER_MS" => wishes.later = Some(name),
+                "TRAN_MSG" => wishes.half = value.eq_ignore_ascii_case("true"),
                 _ => {}
             }
         }
@@ -65,7 +68,6 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
     }
     let properties = header.properties.as_deref().unwrap_or_default();
     let wishes = Wishes::of(properties);
-    refuse_unserved(&wishes)?;
     let made;
     let (unique_key, made_property) = if let Some(key) = wishes.unique_key {
         (key, "")
@@ -87,7 +89,15 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         properties: &[properties, separator(properties), made_property, &broker.own_properties],
         wait_store: wishes.wait_store,
     };
-    let receipt = broker.put(&message, &keys)?;
+    let receipt = if wishes.half || wishes.later.is_some() {
+        let mut inner = InnerMessage::of(&message, call.body.clone());
+        if wishes.half {
+            transaction::hide(broker, &mut inner)?;
+        }
+        broker.put_inner(inner)?
+    } else {
+        broker.put(&message, &keys)?
+    };
     let reply = stored_reply(broker, &message, &receipt, queue_id)
         .field("transactionId", share(call.header.properties.as_ref(), unique_key));
     Ok(answer_when_durable(receipt, reply))
@@ -116,7 +126,11 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
     }
     let common = header.properties.as_deref().unwrap_or_default();
     let wishes = Wishes::of(common);
-    refuse_unserved(&wishes)?;
+    if let Some(name) = wishes.later.or(wishes.half.then_some(property_name::TRAN_MSG)) {
+        return Err(illegal(&format!(
+            "a batch cannot be delayed or transactional, and it has property {name}"
+        )));
+    }
     let entries: Vec<_> = message::batch_entries(&call.body)
         .collect::<Result<_, _>>()
         .map_err(|cause| illegal(&format!("the batch's body is broken: {cause}")))?;
@@ -221,15 +235,8 @@ fn queue_of_send(call: &Call<SendMessageRequestHeader>, config: &TopicConfig) ->
     Ok(if queue_id < 0 { fastrand::i32(0..config.write_queue_nums.max(1)) } else { queue_id })
 }
 
-fn refuse_unserved(wishes: &Wishes<'_>) -> Result<(), Refusal> {
-    wishes.unserved.map_or(Ok(()), |name| {
-        Err(illegal(&format!(
-            "property {name} asks for delayed or transactional delivery, which is not served"
-        )))
-    })
-}
-
-fn illegal(problem: &str) -> Refusal {
+/// Refuses a message for what is in it.
+pub(super) fn illegal(problem: &str) -> Refusal {
     Refusal::new(response::MESSAGE_ILLEGAL, format!("the message is illegal, {problem}"))
 }
 

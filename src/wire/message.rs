@@ -81,6 +81,24 @@ pub mod property_name {
     pub const UNIQ_KEY: &str = "UNIQ_KEY";
     /// Delay level, from one.
     pub const DELAY: &str = "DELAY";
+    /// Deliver after this many seconds.
+    pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+    /// Deliver after this many milliseconds.
+    pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+    /// Deliver at this time, milliseconds since 1970.
+    pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// `true` for a message whose transaction is not decided yet.
+    pub const TRAN_MSG: &str = "TRAN_MSG";
+    /// The producer's group, on half messages.
+    pub const PGROUP: &str = "PGROUP";
+    /// The topic a message is meant for while it waits under another one.
+    pub const REAL_TOPIC: &str = "REAL_TOPIC";
+    /// The queue it is meant for.
+    pub const REAL_QID: &str = "REAL_QID";
+    /// On a message to be retried: the topic it first came under.
+    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+    /// On a message to be retried: the offset message id it first had.
+    pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
     /// `false` when the sender does not wait for disk or slave.
     pub const WAIT: &str = "WAIT";
 }
