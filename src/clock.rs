@@ -3,10 +3,12 @@
 //! Wall time is the wall time at which the clock was made, plus what tokio's clock has measured since, plus
 //! a skew that a person or a test may move. A test with paused tokio time and a user who lets two hours pass
 //! therefore use one mechanism. Elapsed time for latency figures ([`Clock::elapsed_ns`]) is monotonic and
-//! knows no skew. Nothing else in the house asks the operating system what time it is.
+//! knows no skew, nor does the time by which the silence of peers is measured ([`Clock::liveness_ms`]). Nothing else
+//! in the house asks the operating system what time it is.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -25,6 +27,54 @@ struct Inner {
     skew_ms: AtomicI64,
     /// Sleepers watch this and look at their deadline again whenever the skew moves.
     moved: watch::Sender<i64>,
+    /// Deadlines of [`Clock::sleep_until`], with a number that tells equal ones apart.
+    appointments: Mutex<BTreeSet<(i64, u64)>>,
+    next_appointment: AtomicU64,
+}
+
+/// Appointments that one journey keeps in order; what is due after them happens together at its end.
+const APPOINTMENTS_PER_JOURNEY_MAX: usize = 2_000;
+/// How often a journey looks whether an appointment was kept, and the time it leaves for what follows from one.
+const LOOK_AROUND: Duration = Duration::from_millis(1);
+/// How often it looks before it goes on without.
+const LOOKS_MAX: usize = 100;
+
+/// Longest journey.
+const JOURNEY_DAYS_MAX: i64 = 365;
+
+/// Reads a span of time as a person types it, such as `90s`, `2h 30m` or `3d`; the error says what is allowed.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    let days_are_24_hours = jiff::SpanRelativeTo::days_are_24_hours();
+    let span = text.parse::<jiff::Span>().and_then(|span| span.to_duration(days_are_24_hours));
+    let span = span.ok().and_then(|span| Duration::try_from(span).ok());
+    let limit = Duration::from_hours(JOURNEY_DAYS_MAX as u64 * 24);
+    span.filter(|span| *span >= Duration::from_millis(1) && *span <= limit).ok_or_else(|| {
+        format!("\"{text}\" is no span of time: allowed is 1ms to {JOURNEY_DAYS_MAX}d, such as 500ms, 90s, 2h 30m or 3d")
+    })
+}
+
+/// A deadline that somebody sleeps for; dropped, nobody does.
+struct Appointment<'a> {
+    clock: &'a Inner,
+    key: (i64, u64),
+}
+
+impl Inner {
+    fn appointments(&self) -> std::sync::MutexGuard<'_, BTreeSet<(i64, u64)>> {
+        self.appointments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn appoint(&self, at_ms: i64) -> Appointment<'_> {
+        let key = (at_ms, self.next_appointment.fetch_add(1, Ordering::Relaxed));
+        self.appointments().insert(key);
+        Appointment { clock: self, key }
+    }
+}
+
+impl Drop for Appointment<'_> {
+    fn drop(&mut self) {
+        self.clock.appointments().remove(&self.key);
+    }
 }
 
 impl Default for Clock {
@@ -48,6 +98,8 @@ impl Clock {
                 started_ms: now_ms,
                 skew_ms: AtomicI64::new(0),
                 moved: watch::Sender::new(0),
+                appointments: Mutex::default(),
+                next_appointment: AtomicU64::new(0),
             }),
         }
     }
@@ -63,10 +115,36 @@ impl Clock {
         self.inner.started.elapsed().as_nanos() as u64
     }
 
-    /// Lets `span` pass at once: every sleeper whose deadline it reaches wakes now.
+    /// Returns the wall time without the skew, by which the silence of peers is measured: travel makes nobody silent.
+    pub fn liveness_ms(&self) -> i64 {
+        self.now_ms() - self.skew_ms()
+    }
+
+    /// Lets `span` pass at once: every sleeper whose deadline it reaches wakes now, in no particular order.
     pub fn travel(&self, span: Duration) {
         let skew = self.inner.skew_ms.fetch_add(span.as_millis() as i64, Ordering::Relaxed);
         self.inner.moved.send_replace(skew + span.as_millis() as i64);
+    }
+
+    /// Lets `span` pass at once, but stops for a moment at each deadline of [`Clock::sleep_until`] on the way, so that
+    /// what is due earlier also happens earlier, and what it brings about in turn happens, too.
+    pub async fn travel_in_order(&self, span: Duration) {
+        let end_ms = self.skew_ms() + span.as_millis() as i64;
+        for _ in 0..APPOINTMENTS_PER_JOURNEY_MAX {
+            let Some(next) = self.inner.appointments().first().copied() else { break };
+            let step_ms = (next.0 - self.now_ms()).max(0);
+            if self.skew_ms() + step_ms > end_ms {
+                break;
+            }
+            self.travel(Duration::from_millis(step_ms as u64));
+            for _ in 0..LOOKS_MAX {
+                tokio::time::sleep(LOOK_AROUND).await;
+                if !self.inner.appointments().contains(&next) {
+                    break;
+                }
+            }
+        }
+        self.travel(Duration::from_millis((end_ms - self.skew_ms()).max(0) as u64));
     }
 
     /// Returns how far [`Clock::travel`] has moved this clock so far, in milliseconds.
@@ -74,8 +152,17 @@ impl Clock {
         self.inner.skew_ms.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until the clock shows `at_ms` or later; returns at once when it already does.
+    /// Sleeps until the clock shows `at_ms` or later; returns at once when it already does. For what is due at a
+    /// time of its own: a journey stops there.
     pub async fn sleep_until(&self, at_ms: i64) {
+        if at_ms <= self.now_ms() {
+            return;
+        }
+        let _appointment = self.inner.appoint(at_ms);
+        self.wait_until(at_ms).await;
+    }
+
+    async fn wait_until(&self, at_ms: i64) {
         let mut moved = self.inner.moved.subscribe();
         loop {
             let left_ms = at_ms.saturating_sub(self.now_ms());
@@ -89,9 +176,10 @@ impl Clock {
         }
     }
 
-    /// Sleeps for `span` of this clock's time, so that [`Clock::travel`] shortens it.
+    /// Sleeps for `span` of this clock's time, so that [`Clock::travel`] shortens it. For intervals and time-outs: a
+    /// journey does not stop there.
     pub async fn sleep(&self, span: Duration) {
-        self.sleep_until(self.now_ms().saturating_add(span.as_millis() as i64)).await;
+        self.wait_until(self.now_ms().saturating_add(span.as_millis() as i64)).await;
     }
 }
 
@@ -109,6 +197,49 @@ mod tests {
         clock.travel(Duration::from_secs(7200));
         slept.await.unwrap();
         assert_eq!(clock.now_ms(), 7_201_000);
+    }
+
+    /// On a journey things happen in the order in which they are due, also those that others bring about, and a mere
+    /// interval is passed once.
+    #[tokio::test]
+    async fn a_journey_keeps_appointments_in_order() {
+        let (clock, happened) = (Clock::starting_at(0), Arc::new(Mutex::new(Vec::new())));
+        let mut tasks = Vec::new();
+        for first_ms in [3_600_000, 1_000_000, 2_000_000] {
+            let (clock, happened) = (clock.clone(), happened.clone());
+            tasks.push(tokio::spawn(async move {
+                for at_ms in [first_ms, first_ms + 500_000] {
+                    clock.sleep_until(at_ms).await;
+                    happened.lock().unwrap().push(at_ms);
+                }
+            }));
+        }
+        let interval = clock.clone();
+        tasks.push(tokio::spawn(async move { interval.sleep(Duration::from_secs(1)).await }));
+        while clock.inner.appointments().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        clock.travel_in_order(Duration::from_secs(7200)).await;
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let due = [1_000_000, 1_500_000, 2_000_000, 2_500_000, 3_600_000, 4_100_000];
+        assert_eq!(*happened.lock().unwrap(), due);
+        assert_eq!(clock.skew_ms(), 7_200_000);
+    }
+
+    /// Spans are read as people write them; nothing, the past and more than a year are not spans.
+    #[test]
+    fn spans() {
+        for (text, seconds) in
+            [("90s", 90), ("2h 30m", 9_000), ("2h30m", 9_000), ("3d", 259_200), ("365d", 31_536_000)]
+        {
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(parse_span("500ms"), Ok(Duration::from_millis(500)));
+        for text in ["", "2", "h", "-1h", "0s", "366d", "1y", "999999999999999999999h", "2 h and a bit"] {
+            assert!(parse_span(text).unwrap_err().contains("allowed is 1ms to 365d"), "{text}");
+        }
     }
 
     /// Paused tokio time moves the wall time too, so simulated tests see one clock.

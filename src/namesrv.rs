@@ -171,7 +171,7 @@ impl NameServer {
 
     /// Returns every registered broker, sorted by cluster, name and id.
     pub fn brokers(&self) -> Vec<RegisteredBroker> {
-        let now_ms = self.liveness_ms();
+        let now_ms = self.clock.liveness_ms();
         let mut brokers: Vec<_> = self.read(|table| {
             let registered = |(address, live): (&BrokerAddress, &route_table::BrokerLive)| RegisteredBroker {
                 cluster_name: address.cluster.clone(),
@@ -198,7 +198,7 @@ impl NameServer {
 
     /// Drops the brokers that have been silent for too long and closes their connections.
     fn expire(&self) {
-        let now_ms = self.liveness_ms();
+        let now_ms = self.clock.liveness_ms();
         if !self.read(|table| table.has_silent(now_ms)) {
             return;
         }
@@ -211,11 +211,6 @@ impl NameServer {
         }
         drop(registrants);
         self.notify(changes);
-    }
-
-    /// The time by which silence is measured: that of the clock, but travel through time makes nobody silent.
-    fn liveness_ms(&self) -> i64 {
-        self.clock.now_ms() - self.clock.skew_ms()
     }
 
     fn read<T>(&self, operation: impl FnOnce(&RouteTable) -> T) -> T {

@@ -60,7 +60,7 @@ impl Listener {
         life.spawn_until_cancelled("idle sweep", async move {
             loop {
                 clock.sleep(IDLE_SWEEP).await;
-                let now_ms = clock.now_ms();
+                let now_ms = clock.liveness_ms();
                 let limit_ms = now_ms - IDLE_MS_MAX;
                 for peer in idle.lock().unwrap_or_else(PoisonError::into_inner).values() {
                     if peer.last_active_ms() < limit_ms {

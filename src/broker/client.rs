@@ -237,7 +237,7 @@ pub(super) fn heart_beat(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
         client_id: data.client_id,
         language: call.language,
         version: call.version,
-        last_update_ms: broker.clock.now_ms(),
+        last_update_ms: broker.clock.liveness_ms(),
     };
     for consumer in data.consumer_data_set {
         consumer_heartbeat(broker, &member, consumer);
@@ -356,7 +356,7 @@ impl Broker {
 
     /// Closes connections of clients that have not been heard of for too long.
     pub(super) fn close_silent_clients(&self) {
-        let limit_ms = self.clock.now_ms() - CHANNEL_EXPIRED_MS;
+        let limit_ms = self.clock.liveness_ms() - CHANNEL_EXPIRED_MS;
         let mut silent = self.consumers.silent_since(limit_ms);
         silent.extend(self.producers.silent_since(limit_ms));
         for peer in silent {

@@ -6,6 +6,7 @@
 //! `DefaultPullMessageResultHandler`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytestring::ByteString;
 
@@ -69,8 +70,8 @@ fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<O
     if !(may_wait && waits_for_more(found.status, pull.offset) && broker.keys().long_polling_enable) {
         return Ok(Outcome::Now(Ok(pull.reply(broker, found))));
     }
-    let until_ms = broker.clock.now_ms() + header.suspend_timeout_millis.min(SUSPEND_MS_MAX);
-    Ok(hold(broker, pull, until_ms))
+    let limit = Duration::from_millis(header.suspend_timeout_millis.min(SUSPEND_MS_MAX) as u64);
+    Ok(hold(broker, pull, limit))
 }
 
 /// Says whether a read found nothing only because nothing has come yet (PULL_NOT_FOUND).
@@ -84,7 +85,7 @@ fn waits_for_more(status: GetMessageStatus, offset: QueueOffset) -> bool {
     }
 }
 
-fn hold(broker: &Arc<Broker>, pull: Pull, until_ms: i64) -> Outcome {
+fn hold(broker: &Arc<Broker>, pull: Pull, limit: Duration) -> Outcome {
     let broker = broker.clone();
     let mut held = broker.hold.hold(&pull.topic, pull.queue_id, pull.offset, pull.filter.clone());
     // A message that arrived between the read and the hold woke nobody.
@@ -93,7 +94,7 @@ fn hold(broker: &Arc<Broker>, pull: Pull, until_ms: i64) -> Outcome {
         if !arrived && !broker.is_stopping() {
             tokio::select! {
                 () = held.woken() => {}
-                () = broker.clock.sleep_until(until_ms) => {}
+                () = broker.clock.sleep(limit) => {}
             }
         }
         drop(held);

@@ -173,9 +173,10 @@ async fn follow(broker: &Broker, server: &Server, client: &Client, warned: &mut 
         }
         *warned = false;
         server.done.send_replace(number);
+        let until_full = Duration::from_millis((next_full_ms - broker.clock.now_ms()).max(0) as u64);
         tokio::select! {
             _ = wanted.changed() => {}
-            () = broker.clock.sleep_until(next_full_ms) => {}
+            () = broker.clock.sleep(until_full) => {}
             () = client.closed() => return "the connection ended".to_owned(),
         }
     }

@@ -56,6 +56,8 @@ pub enum Command {
     Env(InstanceArgs),
     /// Start a throw-away server, run a command against it, stop, and exit as the command did
     Run(Box<RunArgs>),
+    /// Show the server's clock, or let time pass: delays, retries and expiries happen now
+    Clock(ClockArgs),
     /// Put load on a server and measure it
     #[command(subcommand)]
     Bench(BenchArgs),
@@ -363,6 +365,34 @@ pub struct StopArgs {
     /// Which server.
     #[command(flatten)]
     pub instance: Instance,
+}
+
+/// Flags of `clock`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  rmq-lite clock                     what it shows
+  rmq-lite clock advance 2h          two hours pass now
+  rmq-lite clock advance '1h 30m'")]
+pub struct ClockArgs {
+    /// Which server; without these the one of $RMQ_LITE_WEB, if set.
+    #[command(flatten)]
+    pub instance: Instance,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// What to do; without it the clock is shown.
+    #[command(subcommand)]
+    pub wish: Option<ClockWish>,
+}
+
+/// What can be done with a server's clock.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClockWish {
+    /// Let time pass: what is due by then happens now, in order
+    Advance {
+        /// How much, such as 500ms, 90s, 2h or 3d; at most 365d
+        span: String,
+    },
 }
 
 /// Flags of `run`.

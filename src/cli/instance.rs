@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::args::{InstanceArgs, ReadyArgs, StopArgs};
+use super::args::{Instance, InstanceArgs, ReadyArgs, StopArgs};
 use super::start::SERVER_FILE;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
@@ -109,6 +109,17 @@ pub(super) async fn stop(args: StopArgs) -> anyhow::Result<ExitCode> {
     }
     println!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Finds the HTTP interface of a server, as a URL: the one of $RMQ_LITE_WEB unless a server is named.
+pub(super) fn web(instance: &Instance) -> anyhow::Result<String> {
+    if instance.name.is_none()
+        && instance.data_dir.is_none()
+        && let Ok(web) = std::env::var("RMQ_LITE_WEB")
+    {
+        return Ok(web);
+    }
+    find(&instance.dir()?)?.web.context("that server runs without its HTTP interface (--headless)")
 }
 
 /// Finds the server of a data directory.

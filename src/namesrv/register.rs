@@ -69,7 +69,7 @@ pub(super) fn register_broker(namesrv: &Arc<NameServer>, call: Call<RegisterBrok
         connection: call.peer.id(),
     };
     let keys = namesrv.keys.load();
-    let now_ms = namesrv.liveness_ms();
+    let now_ms = namesrv.clock.liveness_ms();
     let registered = namesrv
         .write(|table| table.register(registration, keys.delete_topic_with_broker_registration, now_ms))
         .map_err(|cause| Refusal::new(response::SYSTEM_ERROR, cause))?;
@@ -153,7 +153,7 @@ pub(super) fn broker_heartbeat(
     call: Call<BrokerHeartbeatRequestHeader>,
 ) -> Answer {
     let address = address(&call.header.cluster_name, &call.header.broker_addr);
-    let now_ms = namesrv.liveness_ms();
+    let now_ms = namesrv.clock.liveness_ms();
     namesrv.write(|table| table.touch(&address, now_ms));
     Ok(Reply::success())
 }
@@ -165,7 +165,7 @@ pub(super) fn query_data_version(
 ) -> Answer {
     let asked: DataVersion = body::decode("a DataVersion", &call.body)?;
     let address = address(&call.header.cluster_name, &call.header.broker_addr);
-    let now_ms = namesrv.liveness_ms();
+    let now_ms = namesrv.clock.liveness_ms();
     let known = namesrv.write(|table| {
         table.touch(&address, now_ms);
         table.live(&address).map(|live| live.data_version)

@@ -152,7 +152,7 @@ async fn two_minutes() {
         topics: vec![TopicConfig::new("T", 1, 6), TopicConfig::new("U", 1, 6)],
         ..route_table::Registration::default()
     };
-    let now_ms = namesrv.liveness_ms();
+    let now_ms = namesrv.clock.liveness_ms();
     namesrv.write(|table| table.register(registration, false, now_ms)).unwrap();
     clock.travel(Duration::from_secs(7200));
     tokio::time::sleep(Duration::from_secs(120)).await;

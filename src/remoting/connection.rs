@@ -210,7 +210,7 @@ pub fn open<S: Service>(
         outbox: sender,
         pending: Mutex::default(),
         next_opaque: AtomicI32::new(1),
-        last_active_ms: AtomicI64::new(clock.now_ms()),
+        last_active_ms: AtomicI64::new(clock.liveness_ms()),
         closed: AtomicBool::new(false),
         buffered: AtomicBool::new(false),
         closing: AtomicBool::new(false),
@@ -411,7 +411,7 @@ impl<S: Service> Connection<S> {
     }
 
     fn touch(&self) {
-        self.peer.last_active_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        self.peer.last_active_ms.store(self.clock.liveness_ms(), Ordering::Relaxed);
     }
 
     /// Answers what still waits, as far as it becomes ready soon, and closes.

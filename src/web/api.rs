@@ -1,18 +1,18 @@
-//! `/api/v1`: JSON about the server, its topics and its consumer groups. Reading only, so far.
+//! `/api/v1`: JSON about the server, its topics and its consumer groups, and the server's clock, which can be moved.
 //!
 //! Every resource is described in `openapi.json`, which is served beside them; errors are problems. Reading the
 //! rooms happens on a thread that may wait, so that a server with many topics keeps answering its clients.
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::figures::{
     self, Cluster, DeadLetters, Group, GroupDetail, Overview, ServerState, Topic, TopicDetail,
@@ -20,9 +20,27 @@ use super::figures::{
 use super::problem::Problem;
 use super::{Shown, read};
 use crate::broker::Broker;
+use crate::clock;
 
 /// The description of everything below `/api/v1`.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+/// The server's clock.
+#[derive(Serialize)]
+struct ClockState {
+    /// What it shows, milliseconds since 1970.
+    now_ms: i64,
+    /// How far it was moved, milliseconds.
+    skew_ms: i64,
+}
+
+/// What is to be done with the clock.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockWish {
+    /// How much time is to pass, such as `90s` or `2h 30m`.
+    advance: String,
+}
 
 type Shared = State<Arc<Shown>>;
 type Found<T> = Result<Json<T>, Problem>;
@@ -36,12 +54,14 @@ pub(super) fn router() -> Router<Arc<Shown>> {
         .route("/groups", get(groups))
         .route("/groups/{group}", get(group))
         .route("/dead-letters", get(dead_letters))
+        .route("/clock", get(clock).post(move_clock))
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
         .fallback(async || {
             Problem::not_found("there is no such resource; /api/v1/openapi.json lists them").into_response()
         })
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this resource can only be read").into_response()
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this resource does not know that method")
+                .into_response()
         })
 }
 
@@ -95,6 +115,27 @@ async fn group(State(shown): Shared, name: Result<Path<String>, PathRejection>) 
 
 async fn dead_letters(State(shown): Shared) -> Found<Vec<DeadLetters>> {
     of_broker(shown, figures::dead_letters).await.map(Json)
+}
+
+async fn clock(State(shown): Shared) -> Json<ClockState> {
+    Json(clock_state(&shown))
+}
+
+/// Lets time pass, and answers when what is due by then has happened.
+async fn move_clock(
+    State(shown): Shared,
+    wish: Result<Json<ClockWish>, JsonRejection>,
+) -> Result<Json<ClockState>, Problem> {
+    let refuse = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let Json(wish) = wish.map_err(|cause| refuse(cause.body_text()))?;
+    let span = clock::parse_span(&wish.advance).map_err(refuse)?;
+    tracing::info!(advance = wish.advance, "the clock is moved");
+    shown.clock.travel_in_order(span).await;
+    Ok(Json(clock_state(&shown)))
+}
+
+fn clock_state(shown: &Shown) -> ClockState {
+    ClockState { now_ms: shown.clock.now_ms(), skew_ms: shown.clock.skew_ms() }
 }
 
 fn server(shown: &Shown) -> ServerState {

@@ -117,6 +117,46 @@ async fn figures_follow_the_messages() {
     rig.server.stop().await;
 }
 
+async fn post(server: &Server, path: &str, body: &str) -> (u16, String) {
+    let mut stream = connect(server).await;
+    let ask = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// Time passes when somebody says so, clients stay connected, and what is no span of time moves nothing.
+#[tokio::test]
+async fn the_clock_is_moved() {
+    let rig = rig().await;
+    join(&rig, "G", "T").await;
+    let before = json(&rig.server, "/api/v1/clock").await;
+    assert_eq!(before["skew_ms"], 0);
+    let (status, after) = post(&rig.server, "/api/v1/clock", r#"{"advance":"2h 30m"}"#).await;
+    let after: Value = serde_json::from_str(&after).unwrap();
+    assert_eq!((status, &after["skew_ms"]), (200, &9_000_000.into()));
+    assert!(after["now_ms"].as_i64().unwrap() - before["now_ms"].as_i64().unwrap() >= 9_000_000);
+    assert_eq!(json(&rig.server, "/api/v1/groups/G").await["clients"].as_array().unwrap().len(), 1);
+    for (wish, detail) in [
+        (r#"{"advance":"-2h"}"#, "allowed is 1ms to 365d"),
+        (r#"{"advance":"soon"}"#, "allowed is 1ms to 365d"),
+        (r#"{"advance":7}"#, "expected a string"),
+        (r#"{"freeze":true}"#, "unknown field `freeze`"),
+        (r#"{"advance":"#, "EOF"),
+    ] {
+        let (status, problem) = post(&rig.server, "/api/v1/clock", wish).await;
+        assert_eq!(status, 400, "{wish}: {problem}");
+        assert!(problem.contains(detail), "{wish}: {problem}");
+    }
+    assert_eq!(json(&rig.server, "/api/v1/clock").await["skew_ms"], 9_000_000);
+    rig.server.stop().await;
+}
+
 /// Every resource answers exactly what the OpenAPI document says, and every figure the page reads is in it.
 #[tokio::test]
 async fn answers_match_the_openapi_document() {
