@@ -3,6 +3,10 @@ package rmqlite;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -133,6 +137,25 @@ final class Server implements AutoCloseable {
     /** Whether this is Apache's own server, with which the tests prove themselves. */
     boolean isApache() {
         return ports.contains("\"oracle\"");
+    }
+
+    /** Lets this much time pass on the server, such as {@code 2h}; returns when what is due by then has happened. */
+    void advance(String span) {
+        Assumptions.assumeFalse(isApache(), "Apache's time cannot be moved");
+        HttpRequest request = HttpRequest.newBuilder(URI.create(field("web") + "/api/v1/clock"))
+            .header("Content-Type", "application/json")
+            .POST(HttpRequest.BodyPublishers.ofString("{\"advance\":\"" + span + "\"}")).build();
+        try {
+            HttpResponse<String> answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+            if (answer.statusCode() != 200) {
+                throw new AssertionError("the clock is not moved: " + answer.body());
+            }
+        } catch (IOException e) {
+            throw new AssertionError("the clock is not moved", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new AssertionError("interrupted while the clock is moved", e);
+        }
     }
 
     /** Asks the server to end (SIGTERM) and waits until it has. */
