@@ -64,6 +64,7 @@ use offset::ConsumerOffsets;
 use order_lock::QueueLocks;
 use register::Registration;
 use saving::Saving;
+use schedule::Schedule;
 use stats::Stats;
 use topic::{Change, TopicOptions, TopicTable, perm};
 
@@ -74,6 +75,8 @@ const FIRST_SIGHT_QUEUES: i32 = 4;
 
 /// Name of the file with consumer offsets.
 const OFFSETS_FILE: &str = "consumerOffset.json";
+/// Name of the file with the progress of the delay levels.
+const DELAYS_FILE: &str = "delayOffset.json";
 
 /// What a broker is built from, beside its store.
 pub struct BrokerOptions {
@@ -107,6 +110,7 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) hold: Arc<PullHold>,
     pub(crate) locks: QueueLocks,
+    pub(crate) schedule: Arc<Schedule>,
     pub(crate) stats: Stats,
     pub(crate) registration: Arc<Registration>,
     pub(crate) saving: Saving,
@@ -150,6 +154,11 @@ impl Broker {
             producers: Producers::default(),
             hold: Arc::default(),
             locks: QueueLocks::default(),
+            schedule: Arc::new(Schedule::load(
+                options.config_dir.join(DELAYS_FILE),
+                &keys.delay_levels_ms(),
+                &store,
+            )?),
             stats: Stats::new(&keys.broker_cluster_name, &keys.broker_name, clock.now_ms()),
             registration: Arc::new(Registration::new(options.name_servers)),
             saving: Saving::default(),
@@ -202,8 +211,12 @@ impl Broker {
         });
         let saving = self.saving.clone();
         self.groups.on_change(move || saving.soon());
-        let hold = self.hold.clone();
-        self.store.on_arrival(Arc::new(move |arrivals| hold.arrived(arrivals)));
+        let (hold, schedule) = (self.hold.clone(), self.schedule.clone());
+        self.store.on_arrival(Arc::new(move |arrivals| {
+            hold.arrived(arrivals);
+            schedule.arrived(arrivals);
+        }));
+        life.spawn_until_cancelled("delay levels", schedule::run(self.clone()));
         let (saving, broker) = (self.saving.clone(), self.clone());
         life.thread("save config", move || saving.run(|| broker.save_changed()))?;
         Registration::start(self, life);
@@ -328,7 +341,9 @@ impl Broker {
     /// Writes the configuration files whose tables have changed.
     fn save_changed(&self) {
         let offsets_file = self.config_dir.join(OFFSETS_FILE);
-        for saved in [self.topics.save(), self.groups.save(), self.offsets.save(&offsets_file)] {
+        let saved =
+            [self.topics.save(), self.groups.save(), self.offsets.save(&offsets_file), self.schedule.save()];
+        for saved in saved {
             if let Err(cause) = saved {
                 tracing::error!("cannot save the broker's configuration: {cause}");
             }

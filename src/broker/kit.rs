@@ -10,13 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::address::Address;
+use super::filter::tag::TagFilter;
 use super::{Broker, BrokerOptions, routes, store_options};
 use crate::clock::Clock;
 use crate::config::keys::{BrokerKeys, Machine, Origin, Timings};
 use crate::faults::Faults;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::Listener;
-use crate::store::{MessageStore, NewMessage};
+use crate::store::{MessageStore, NewMessage, QueueOffset};
 use crate::wire::command::{Command, FRAME_BYTES_MAX, Reply, Request, frame_length};
 use crate::wire::fields::{FieldList, FieldText};
 
@@ -27,7 +28,8 @@ pub(super) struct Kit {
     pub(super) config_file: PathBuf,
     listener: Listener,
     life: Lifecycle,
-    _folder: tempfile::TempDir,
+    settings: Vec<(String, String)>,
+    folder: Arc<tempfile::TempDir>,
 }
 
 /// Time of the kit's clock at its start, in milliseconds.
@@ -36,7 +38,23 @@ pub(super) const START_MS: i64 = 1_700_000_000_000;
 impl Kit {
     /// Starts a broker with Apache's defaults and these keys.
     pub(super) async fn start(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), settings, Clock::starting_at(START_MS)).await
+    }
+
+    /// Stops the broker and starts it again on the same data and clock, with other settings if any are given.
+    pub(super) async fn restart(self, settings: &[(&str, &str)]) -> Self {
+        self.broker.stop(&self.life).await;
+        assert!(self.life.stop(Duration::from_secs(30)).await, "every task ends");
+        self.broker.store.stop();
+        self.life.join_threads();
+        let (folder, mut all, clock) = (self.folder.clone(), self.settings.clone(), self.clock.clone());
+        all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        drop(self);
+        Self::start_in(folder, all, clock).await
+    }
+
+    async fn start_in(folder: Arc<tempfile::TempDir>, settings: Vec<(String, String)>, clock: Clock) -> Self {
         let machine = Machine { home: None, data_home: None, host_name: "machine".to_owned(), cores: 2 };
         let mut keys = BrokerKeys::default_on(&machine, Timings::Apache);
         let root = folder.path().join("store");
@@ -44,12 +62,12 @@ impl Kit {
         let own = [("storePathRootDir", root), ("brokerName", "b"), ("brokerClusterName", "C")];
         let small =
             [("mappedFileSizeCommitLog", "1048576"), ("maxHashSlotNum", "1000"), ("maxIndexNum", "4000")];
-        for (key, value) in own.iter().chain(&small).chain(settings) {
+        let chosen = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in own.into_iter().chain(small).chain(chosen) {
             keys.set(key, value, Origin::Program).unwrap();
         }
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bound = socket.local_addr().unwrap();
-        let clock = Clock::starting_at(START_MS);
         let store =
             MessageStore::open(store_options(&keys, bound), clock.clone(), Faults::default()).unwrap();
         let config_file = folder.path().join("broker.conf");
@@ -67,13 +85,31 @@ impl Kit {
         broker.start(&life).unwrap();
         let routes = Arc::new(routes::routes());
         let listener = Listener::serve(socket, routes, broker.clone(), clock.clone(), &life).unwrap();
-        Self { broker, clock, config_file, listener, life, _folder: folder }
+        Self { broker, clock, config_file, listener, life, settings, folder }
     }
 
     /// Connects a client.
     pub(super) async fn client(&self) -> RawClient {
         let stream = TcpStream::connect(self.listener.address()).await.unwrap();
         RawClient { stream, read: BytesMut::new(), next_opaque: 1, asked: Vec::new() }
+    }
+
+    /// Waits until a queue has this many messages; returns the record of each.
+    pub(super) async fn records(&self, topic: &str, queue_id: i32, count: usize) -> Vec<Bytes> {
+        loop {
+            let end = self.broker.store.max_offset_in_queue(topic, queue_id);
+            if end.0 >= count as i64 {
+                break;
+            }
+            let mut held = self.broker.hold.hold(topic, queue_id, end, Arc::new(TagFilter::All));
+            if self.broker.store.max_offset_in_queue(topic, queue_id) == end {
+                let woken = tokio::time::timeout(Duration::from_secs(30), held.woken()).await;
+                woken.unwrap_or_else(|_| panic!("{topic}/{queue_id} has {end:?} messages, not {count}"));
+            }
+        }
+        let entries = self.broker.store.queue_entries(topic, queue_id, QueueOffset(0), 1 << 20);
+        let records = entries.iter().map(|entry| self.broker.store.read_record(entry.physical_offset));
+        records.map(|record| record.unwrap().unwrap()).collect()
     }
 
     /// Stores messages directly.
@@ -124,6 +160,29 @@ impl RawClient {
     ) -> Command {
         let opaque = self.send(code, fields, body).await;
         self.answer(opaque).await
+    }
+
+    /// Sends a message to a topic, which is created if need be.
+    pub(super) async fn send_message(
+        &mut self,
+        topic: &str,
+        queue_id: i32,
+        body: &str,
+        properties: &str,
+    ) -> Command {
+        let queue_id = queue_id.to_string();
+        let fields = [
+            ("a", "pg"),
+            ("b", topic),
+            ("c", "TBW102"),
+            ("d", "4"),
+            ("e", &queue_id),
+            ("f", "0"),
+            ("g", "5"),
+            ("h", "0"),
+            ("i", properties),
+        ];
+        self.call(crate::wire::code::request::SEND_MESSAGE_V2, &fields, body.to_owned()).await
     }
 
     /// Sends a request and returns its number.

@@ -11,15 +11,14 @@ use std::sync::Arc;
 
 use super::Broker;
 use crate::remoting::{Answer, Call, Refusal};
-use crate::wire::body::offset::DelayOffsetSerializeWrapper;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::fastjson;
 use crate::wire::fields::NoHeader;
 
 /// GET_ALL_DELAY_OFFSET (45).
-pub(super) fn get_all_delay_offset(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
-    Ok(Reply::success().body(fastjson::to_string(&DelayOffsetSerializeWrapper::default())))
+pub(super) fn get_all_delay_offset(broker: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    Ok(Reply::success().body(fastjson::to_string(&broker.schedule.snapshot())))
 }
 
 /// GET_ALL_MESSAGE_REQUEST_MODE (402).

@@ -24,6 +24,7 @@ const PROXY: &str = "the gRPC endpoint is not available yet";
 const ACCESS: &str = "access control is not available yet: every client may do everything";
 
 // What works differently here, so that there is nothing to set.
+const DELAYS: &str = "what was delivered is written down within half a second";
 const DISK_GUARD: &str = "the disk guard goes by free bytes: writes are refused only below 256 MiB";
 const UNLINK: &str =
     "a file that is still being read is deleted at once and stays readable until the reader is done";
@@ -151,7 +152,7 @@ key_table! {
             max_message_size: i32 = 4_194_304, limit POSITIVE, "maxMessageSize", live, WORKS, "largest message body in bytes";
             reject_transaction_message: bool = false, "rejectTransactionMessage", live, WORKS, "refuses transactional messages";
             start_accept_send_request_time_stamp: i64 = 0, "startAcceptSendRequestTimeStamp", live, WORKS, "refuses sends before this time, in milliseconds since 1970";
-            message_delay_level: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), limit DELAY_LEVELS, "messageDelayLevel", restart, idle(KINDS), "the delays that levels 1, 2, … stand for";
+            message_delay_level: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), limit DELAY_LEVELS, "messageDelayLevel", restart, WORKS, "the delays that levels 1, 2, … stand for";
             recall_message_enable: bool = false, "recallMessageEnable", live, idle(KINDS), "lets producers take a delayed message back";
             transaction_time_out: i64 = 6_000, fast 2_000, limit POSITIVE_LONG, "transactionTimeOut", live, idle(KINDS), "milliseconds before a half message is first checked";
             transaction_check_max: i32 = 15, limit POSITIVE, "transactionCheckMax", live, idle(KINDS), "checks before a half message is given up";
@@ -219,7 +220,7 @@ key_table! {
             flush_consume_queue_thorough_interval: i32 = 60_000, limit NATURAL, "flushConsumeQueueThoroughInterval", live, WORKS, "milliseconds after which consume queues are flushed however little there is";
             check_crc_on_recover: bool = true, "checkCRCOnRecover", restart, WORKS, "checks the bodies of recovered messages";
             duplication_enable: bool = false, "duplicationEnable", restart, idle(REPLICATION), "leaves dispatching to an outside replicator";
-            flush_delay_offset_interval: i64 = 10_000, limit POSITIVE_LONG, "flushDelayOffsetInterval", restart, idle(KINDS), "milliseconds between writings of the delay levels' progress";
+            flush_delay_offset_interval: i64 = 10_000, limit POSITIVE_LONG, "flushDelayOffsetInterval", restart, idle(DELAYS), "milliseconds between writings of the delay levels' progress";
 
             // Store: deletion.
             delete_when: String = "04".into(), limit HOURS, "deleteWhen", live, WORKS, "hours of the day at which expired files are deleted, `00` to `23`, separated by `;`";
@@ -478,9 +479,9 @@ key_table! {
             "timerMetricSmallThreshold": i32 = 1_000_000, KINDS;
             "timerProgressLogIntervalMs": i32 = 10_000, KINDS;
             "enableScheduleMessageStats": bool = true, KINDS;
-            "enableScheduleAsyncDeliver": bool = false, KINDS;
-            "scheduleAsyncDeliverMaxPendingLimit": i32 = 2000, KINDS;
-            "scheduleAsyncDeliverMaxResendNum2Blocked": i32 = 3, KINDS;
+            "enableScheduleAsyncDeliver": bool = false, OWN_BROKER;
+            "scheduleAsyncDeliverMaxPendingLimit": i32 = 2000, OWN_BROKER;
+            "scheduleAsyncDeliverMaxResendNum2Blocked": i32 = 3, OWN_BROKER;
             "timerColdDataCheckIntervalMs": i32 = 60_000, KINDS;
             "aclEnable": bool = false, ACCESS;
             "configName": Option<String> = None, ACCESS;
