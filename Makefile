@@ -1,13 +1,13 @@
 # make start   builds and starts a server on 127.0.0.1:9876
 # make test    everything: format, lints, unit, property and integration tests, real Java and Go clients, hand-over
-#              of the data to a real Apache RocketMQ and back
+#              of the data to a real Apache RocketMQ and back, the static binary of the container image
 # make check   the same without the real clients
 # make bench   the same load on rmq-lite, on Apache RocketMQ and on a do-nothing server
 
 CARGO ?= cargo
 BIN := target/release/rmq-lite
 
-.PHONY: start build test check clients handover bench docker clean
+.PHONY: start build test check clients handover image bench docker clean
 
 start: build
 	@exec $(BIN) start
@@ -16,7 +16,7 @@ build:
 	@command -v $(CARGO) > /dev/null || { echo "cargo is missing: install Rust 1.95 or newer (rustup, or your system's package)"; exit 1; }
 	$(CARGO) build --release --bin rmq-lite
 
-test: check clients handover
+test: check clients handover image
 
 check:
 	$(CARGO) fmt --check
@@ -29,6 +29,9 @@ clients: build
 
 handover: build
 	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/handover/run.sh
+
+image:
+	./tests/image/run.sh
 
 bench: build
 	./benches/compare.sh
