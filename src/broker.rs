@@ -43,6 +43,7 @@ mod pull;
 mod query;
 mod refusal;
 pub mod register;
+mod retry;
 pub mod routes;
 mod runtime;
 pub mod saving;

@@ -1,7 +1,7 @@
 //! The broker's request table: one line per code, its lane and its handler.
 
 use super::{
-    Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, runtime, send,
+    Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, retry, runtime, send,
     settings, topic, upkeep,
 };
 use crate::remoting::Routes;
@@ -31,6 +31,7 @@ pub fn routes() -> Routes<Broker> {
         .on(UPDATE_CONSUMER_OFFSET, Lane::Client, offset::update_consumer_offset)
         .on(LOCK_BATCH_MQ, Lane::Client, order_lock::lock_batch_mq)
         .on(UNLOCK_BATCH_MQ, Lane::Client, order_lock::unlock_batch_mq)
+        .on(CONSUMER_SEND_MSG_BACK, Lane::Write, retry::consumer_send_msg_back)
         // Where a queue begins and ends.
         .on(GET_MAX_OFFSET, Lane::Read, offset::get_max_offset)
         .on(GET_MIN_OFFSET, Lane::Read, offset::get_min_offset)

@@ -13,7 +13,7 @@ use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
 use super::refusal::{put_refused, topic_not_exist};
-use super::transaction;
+use super::{retry, transaction};
 use crate::config::keys::BrokerKeys;
 use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{NewMessage, PutStatus, Receipt};
@@ -68,6 +68,7 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
     }
     let properties = header.properties.as_deref().unwrap_or_default();
     let wishes = Wishes::of(properties);
+    let dlq = retry::dead_letters_of_send(broker, call)?;
     let made;
     let (unique_key, made_property) = if let Some(key) = wishes.unique_key {
         (key, "")
@@ -89,8 +90,11 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         properties: &[properties, separator(properties), made_property, &broker.own_properties],
         wait_store: wishes.wait_store,
     };
-    let receipt = if wishes.half || wishes.later.is_some() {
+    let receipt = if wishes.half || wishes.later.is_some() || dlq.is_some() {
         let mut inner = InnerMessage::of(&message, call.body.clone());
+        if let Some(dlq) = &dlq {
+            retry::bury(&mut inner, dlq);
+        }
         if wishes.half {
             transaction::hide(broker, &mut inner)?;
         }
