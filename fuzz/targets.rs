@@ -122,7 +122,7 @@ fn answer(command: &Command) {
     assert_eq!(&read.body[..], b"body");
 }
 
-fn bytestring_of(text: &str) -> rmq_lite::wire::fields::FieldText {
+fn bytestring_of(text: &str) -> rmq_lite::wire::fields::FieldText<'_> {
     rmq_lite::wire::fields::FieldText::Shared(text.into())
 }
 

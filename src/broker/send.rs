@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
@@ -21,7 +19,7 @@ use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::header::send::SendMessageRequestHeader;
-use crate::wire::message::{self, offset_message_id, property_name, upper_hex};
+use crate::wire::message::{self, property_name, push_offset_message_id, upper_hex};
 
 /// What a message's properties ask of the broker.
 #[derive(Default)]
@@ -29,23 +27,23 @@ struct Wishes<'a> {
     unique_key: Option<&'a str>,
     wait_store: bool,
     /// Name of a property that asks for a later delivery.
-    later: Option<&'a str>,
+    later: Option<&'static str>,
     half: bool,
 }
 
 impl<'a> Wishes<'a> {
     fn of(properties: &'a str) -> Self {
         let mut wishes = Self { wait_store: true, ..Self::default() };
-        for (name, value) in message::properties(properties) {
-            match name {
-                "UNIQ_KEY" => wishes.unique_key = Some(value),
-                "WAIT" => wishes.wait_store = !value.eq_ignore_ascii_case("false"),
-                "DELAY" if value != "0" => wishes.later = Some(name),
-                "TIMER_DELAY_SEC" | "TIMER_DELAY_MS" | "TIMER_DELIVER_MS" => wishes.later = Some(name),
-                "TRAN_MSG" => wishes.half = value.eq_ignore_ascii_case("true"),
-                _ => {}
-            }
-        }
+        message::for_each_property(properties.as_bytes(), |name, value| match name {
+            b"UNIQ_KEY" => wishes.unique_key = std::str::from_utf8(value).ok(),
+            b"WAIT" => wishes.wait_store = !value.eq_ignore_ascii_case(b"false"),
+            b"DELAY" if value != b"0" => wishes.later = Some(property_name::DELAY),
+            b"TIMER_DELAY_SEC" => wishes.later = Some(property_name::TIMER_DELAY_SEC),
+            b"TIMER_DELAY_MS" => wishes.later = Some(property_name::TIMER_DELAY_MS),
+            b"TIMER_DELIVER_MS" => wishes.later = Some(property_name::TIMER_DELIVER_MS),
+            b"TRAN_MSG" => wishes.half = value.eq_ignore_ascii_case(b"true"),
+            _ => {}
+        });
         wishes
     }
 }
@@ -102,8 +100,7 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
     } else {
         broker.put(&message, &keys)?
     };
-    let reply = stored_reply(broker, &message, &receipt, queue_id)
-        .field("transactionId", share(call.header.properties.as_ref(), unique_key));
+    let reply = stored_reply(broker, &message, &receipt, queue_id).field("transactionId", unique_key);
     Ok(answer_when_durable(receipt, reply))
 }
 
@@ -170,7 +167,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
     let receipt = broker.put_batch(&messages, &keys)?;
     let mut reply = stored_reply(broker, &messages[0], &receipt, queue_id);
     if let Some(key) = wishes.unique_key {
-        reply = reply.field("transactionId", share(header.properties.as_ref(), key));
+        reply = reply.field("transactionId", key);
     }
     Ok(answer_when_durable(receipt, reply))
 }
@@ -182,8 +179,10 @@ fn topic_of_send(
     keys: &BrokerKeys,
 ) -> Result<Arc<TopicConfig>, Refusal> {
     let header = &call.header;
-    let now_ms = broker.clock.now_ms();
-    if now_ms < keys.start_accept_send_request_time_stamp {
+    // The time is asked for only where this is set, which is nearly nowhere.
+    if keys.start_accept_send_request_time_stamp > 0
+        && broker.clock.now_ms() < keys.start_accept_send_request_time_stamp
+    {
         let remark = format!("broker unable to service, until {}", keys.start_accept_send_request_time_stamp);
         return Err(Refusal::new(response::SYSTEM_ERROR, remark));
     }
@@ -249,28 +248,17 @@ fn separator(properties: &str) -> &'static str {
     if properties.is_empty() || properties.ends_with('\u{2}') { "" } else { "\u{2}" }
 }
 
-/// Shares `part` of a header's text, or copies it when it comes from elsewhere.
-fn share(whole: Option<&ByteString>, part: &str) -> ByteString {
-    match whole {
-        Some(whole) if whole.as_bytes().as_ptr_range().contains(&part.as_ptr()) => whole.slice_ref(part),
-        _ => part.into(),
-    }
-}
-
 fn stored_reply(broker: &Broker, first: &NewMessage<'_>, receipt: &Receipt, queue_id: i32) -> Reply {
-    let mut id = String::with_capacity(receipt.physical_offsets.len() * 33);
-    for offset in &receipt.physical_offsets {
-        if !id.is_empty() {
-            id.push(',');
+    let mut reply = Reply::success().field("MSG_REGION", &*broker.region).field("TRACE_ON", broker.trace_on);
+    reply.fields.push_plain("msgId", |id| {
+        for (at, offset) in receipt.physical_offsets.iter().enumerate() {
+            if at > 0 {
+                id.push(',');
+            }
+            push_offset_message_id(id, first.store_host, offset.0);
         }
-        id.push_str(&offset_message_id(first.store_host, offset.0));
-    }
-    Reply::success()
-        .field("MSG_REGION", broker.region.clone())
-        .field("TRACE_ON", broker.trace_on)
-        .field("msgId", id)
-        .field("queueId", queue_id)
-        .field("queueOffset", receipt.queue_offset.0)
+    });
+    reply.field("queueId", queue_id).field("queueOffset", receipt.queue_offset.0)
 }
 
 fn answer_when_durable(receipt: Receipt, reply: Reply) -> Outcome {

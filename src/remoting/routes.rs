@@ -17,7 +17,7 @@ use super::connection::Peer;
 use crate::wire::DecodeError;
 use crate::wire::code::{LanguageCode, request, response};
 use crate::wire::command::{Command, Reply};
-use crate::wire::fields::{Fields, Header};
+use crate::wire::fields::Header;
 
 /// What a handler returns: the reply, or why there is none.
 pub type Answer = Result<Reply, Refusal>;
@@ -85,8 +85,6 @@ pub struct Call<H> {
     pub version: i32,
     /// Language of the sender.
     pub language: LanguageCode,
-    /// Every field as it came, for requests that are passed on.
-    pub fields: Fields,
 }
 
 /// A role that serves requests.
@@ -182,7 +180,6 @@ impl<S: 'static> Routes<S> {
                 peer: peer.clone(),
                 version: command.version,
                 language: command.language,
-                fields: command.fields,
             };
             handler(state, call).into()
         });

@@ -12,7 +12,6 @@
 //! `RemotingCommand`, `RocketMQSerializable` and `NettyDecoder`. It does not know what a code means.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -20,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::DecodeError;
 use super::code::{LanguageCode, VERSION, response};
-use super::fields::{FieldList, FieldText, Fields, Header, Span};
+use super::fields::{FieldList, FieldText, Fields, Header, Span, escape};
 
 /// Largest frame accepted, its own length included (`com.rocketmq.remoting.frameMaxLength`).
 pub const FRAME_BYTES_MAX: usize = 16_777_216;
@@ -207,7 +206,7 @@ impl Reply {
 
     /// Adds a field.
     #[must_use]
-    pub fn field(mut self, name: &'static str, value: impl Into<FieldText>) -> Self {
+    pub fn field<'a>(mut self, name: &'static str, value: impl Into<FieldText<'a>>) -> Self {
         self.fields.push(name, value.into());
         self
     }
@@ -249,8 +248,8 @@ mod json {
     //! booleans as field values) and ignores keys it does not know.
 
     use super::{
-        ByteString, Bytes, BytesMut, Command, DecodeError, FieldList, FieldText, Fields, LanguageCode,
-        SerializeType, SmallVec, Span, VERSION, Write,
+        ByteString, BytesMut, Command, DecodeError, FieldList, Fields, LanguageCode, SerializeType, SmallVec,
+        Span, VERSION, escape,
     };
 
     /// Nesting of unknown values that is skipped; deeper is refused.
@@ -269,24 +268,16 @@ mod json {
         out.extend_from_slice(numbers.format(code).as_bytes());
         // Java's send path reads extFields without a null check, so it is always there.
         out.extend_from_slice(b",\"extFields\":{");
-        for (at, (name, value)) in fields.iter().enumerate() {
-            out.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":\"");
-            match value {
-                FieldText::Int(number) => out.extend_from_slice(numbers.format(*number).as_bytes()),
-                FieldText::Static(text) => escape(out, text),
-                FieldText::Shared(text) => escape(out, text),
-            }
-            out.extend_from_slice(b"\"");
-        }
+        out.extend_from_slice(fields.as_json().as_bytes());
         out.extend_from_slice(b"},\"flag\":");
         out.extend_from_slice(numbers.format(flag).as_bytes());
         out.extend_from_slice(b",\"language\":\"JAVA\",\"opaque\":");
         out.extend_from_slice(numbers.format(opaque).as_bytes());
         if let Some(remark) = remark {
+            let mut escaped = String::with_capacity(remark.len());
+            escape(&mut escaped, remark);
             out.extend_from_slice(b",\"remark\":\"");
-            escape(out, remark);
+            out.extend_from_slice(escaped.as_bytes());
             out.extend_from_slice(b"\"");
         }
         out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
@@ -294,30 +285,7 @@ mod json {
         out.extend_from_slice(b"}");
     }
 
-    fn escape(out: &mut BytesMut, text: &str) {
-        let mut plain = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-                continue;
-            }
-            out.extend_from_slice(&text.as_bytes()[plain..at]);
-            plain = at + 1;
-            match byte {
-                b'"' => out.extend_from_slice(b"\\\""),
-                b'\\' => out.extend_from_slice(b"\\\\"),
-                b'\n' => out.extend_from_slice(b"\\n"),
-                b'\r' => out.extend_from_slice(b"\\r"),
-                b'\t' => out.extend_from_slice(b"\\t"),
-                _ => write!(out, "\\u{byte:04x}").expect("a growing buffer takes every text"),
-            }
-        }
-        out.extend_from_slice(&text.as_bytes()[plain..]);
-    }
-
     pub(super) fn decode(mut header: BytesMut) -> Result<Command, DecodeError> {
-        if std::str::from_utf8(&header).is_err() {
-            return Err(broken(0, "is not UTF-8"));
-        }
         let mut command = Command { serialize_type: SerializeType::Json, ..Command::default() };
         let mut pairs = SmallVec::new();
         let mut remark = None;
@@ -330,10 +298,10 @@ mod json {
                 b"flag" => command.flag = cursor.number()?,
                 b"language" => {
                     if let Some(span) = cursor.scalar()? {
-                        let name = String::from_utf8_lossy(span.of(cursor.text));
+                        let name = std::str::from_utf8(span.of(cursor.text)).unwrap_or_default();
                         command.language = name
                             .parse()
-                            .map_or_else(|_| LanguageCode::from_name(&name), LanguageCode::from_ordinal);
+                            .map_or_else(|_| LanguageCode::from_name(name), LanguageCode::from_ordinal);
                     }
                 }
                 b"remark" => remark = cursor.scalar()?,
@@ -355,16 +323,16 @@ mod json {
         if cursor.at != cursor.text.len() {
             return Err(broken(cursor.at, "goes on after its end"));
         }
-        let header = header.freeze();
-        command.remark = remark.and_then(|span| text(&header, span)).filter(|text| !text.is_empty());
+        let header = ByteString::try_from(header.freeze()).map_err(|_| broken(0, "is not UTF-8"))?;
+        command.remark = remark.filter(|span| span.start < span.end).map(|span| {
+            let text = header.get(span.start as usize..span.end as usize).unwrap_or_default();
+            header.slice_ref(text)
+        });
         command.fields = Fields::new(header, pairs);
         Ok(command)
     }
 
-    fn text(header: &Bytes, span: Span) -> Option<ByteString> {
-        ByteString::try_from(header.slice(span.start as usize..span.end as usize)).ok()
-    }
-
+    #[cold]
     fn broken(at: usize, what: &str) -> DecodeError {
         DecodeError::Header(format!("the JSON {what} (at byte {at})"))
     }
@@ -376,17 +344,23 @@ mod json {
     }
 
     impl Cursor<'_> {
+        #[inline]
         fn space(&mut self) {
             while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
                 self.at += 1;
             }
         }
 
+        #[inline]
         fn peek(&mut self) -> Result<u8, DecodeError> {
-            self.space();
+            // A byte above the blank ends the search at once; real headers have no blanks.
+            if self.text.get(self.at).is_none_or(|&byte| byte <= b' ') {
+                self.space();
+            }
             self.text.get(self.at).copied().ok_or_else(|| broken(self.at, "ends too early"))
         }
 
+        #[inline]
         fn expect(&mut self, byte: u8) -> Result<(), DecodeError> {
             if self.peek()? != byte {
                 return Err(broken(self.at, &format!("has no '{}' where one must be", byte as char)));
@@ -450,6 +424,7 @@ mod json {
             }
         }
 
+        #[inline]
         fn number(&mut self) -> Result<i32, DecodeError> {
             let start = self.at;
             let Some(span) = self.scalar()? else { return Ok(0) };
@@ -483,13 +458,13 @@ mod json {
             }
         }
 
-        /// Reads the rest of a string whose opening quote is behind the cursor; unescapes it in place.
+        /// Reads the rest of a string whose opening quote is behind the cursor; unescapes it in place. What the
+        /// escapes took more becomes spaces, so that the header as a whole stays as much UTF-8 as it was.
         fn string(&mut self) -> Result<Span, DecodeError> {
             let start = self.at;
             let mut write = start;
             loop {
-                let rest = &self.text[self.at..];
-                let plain = memchr::memchr2(b'"', b'\\', rest)
+                let plain = plain_bytes(&self.text[self.at..])
                     .ok_or_else(|| broken(start, "has a string without an end"))?;
                 if write != self.at {
                     self.text.copy_within(self.at..self.at + plain, write);
@@ -497,6 +472,9 @@ mod json {
                 write += plain;
                 self.at += plain + 1;
                 if self.text[self.at - 1] == b'"' {
+                    if write < self.at - 1 {
+                        self.text[write..self.at - 1].fill(b' ');
+                    }
                     return Ok(span(start, write));
                 }
                 let mut utf8 = [0; 4];
@@ -541,15 +519,37 @@ mod json {
         }
 
         fn unit(&mut self) -> Result<u32, DecodeError> {
-            let digits =
-                self.text.get(self.at..self.at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
+            let digits = self.text.get(self.at..self.at + 4).unwrap_or_default();
             let unit = digits
-                .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-                .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+                .iter()
+                .try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
+                .filter(|_| !digits.is_empty())
                 .ok_or_else(|| broken(self.at, "has a broken \\u escape"))?;
             self.at += 4;
             Ok(unit)
         }
+    }
+
+    /// Returns how many bytes come before the next '"' or '\\'. Eight at a time: most texts here are shorter than what
+    /// a call of a search routine is worth.
+    #[inline]
+    fn plain_bytes(text: &[u8]) -> Option<usize> {
+        const ONES: u64 = u64::from_le_bytes([1; 8]);
+        // The top bit of the first byte equal to `byte` is set, and perhaps those of later ones.
+        let marks = |word: u64, byte: u8| {
+            let zeros = word ^ (ONES * u64::from(byte));
+            zeros.wrapping_sub(ONES) & !zeros & (ONES * 0x80)
+        };
+        let (words, rest) = text.as_chunks::<8>();
+        for (number, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let found = marks(word, b'"') | marks(word, b'\\');
+            if found != 0 {
+                return Some(number * 8 + found.trailing_zeros() as usize / 8);
+            }
+        }
+        let at = rest.iter().position(|&byte| byte == b'"' || byte == b'\\')?;
+        Some(text.len() - rest.len() + at)
     }
 
     fn span(start: usize, end: usize) -> Span {
@@ -571,9 +571,8 @@ mod binary {
         Buf, ByteString, Bytes, Command, DecodeError, Fields, LanguageCode, SerializeType, SmallVec, Span,
     };
 
-    pub(super) fn decode(header: Bytes) -> Result<Command, DecodeError> {
+    pub(super) fn decode(mut rest: Bytes) -> Result<Command, DecodeError> {
         let short = || DecodeError::Header("the binary header ends too early".to_owned());
-        let mut rest = header.clone();
         let mut command = Command {
             serialize_type: SerializeType::RocketMq,
             code: rest.try_get_i16().map_err(|_| short())?.into(),
@@ -590,26 +589,28 @@ mod binary {
         }
         let fields_length = rest.try_get_i32().map_err(|_| short())?;
         let mut fields = take(&mut rest, fields_length)?;
-        let base = header.len() - rest.len() - fields.len();
-        let whole = fields.len();
+        let mut texts = String::with_capacity(fields.len());
         let mut pairs = SmallVec::new();
         while fields.has_remaining() {
             let key_length = fields.try_get_i16().map_err(|_| short())?;
-            let key_at = base + whole - fields.len();
             let key = take(&mut fields, key_length.into())?;
             let value_length = fields.try_get_i32().map_err(|_| short())?;
-            let value_at = base + whole - fields.len();
             let value = take(&mut fields, value_length)?;
-            if std::str::from_utf8(&key).is_err() || std::str::from_utf8(&value).is_err() {
-                return Err(not_text());
-            }
             // A zero length is how this encoding writes null.
-            if !key.is_empty() && !value.is_empty() {
-                pairs.push((span(key_at, key.len()), span(value_at, value.len())));
+            let is_null = key.is_empty() || value.is_empty();
+            let pair = (append(&mut texts, &key)?, append(&mut texts, &value)?);
+            if !is_null {
+                pairs.push(pair);
             }
         }
-        command.fields = Fields::new(header, pairs);
+        command.fields = Fields::new(texts.into(), pairs);
         Ok(command)
+    }
+
+    fn append(texts: &mut String, text: &[u8]) -> Result<Span, DecodeError> {
+        let start = texts.len() as u32;
+        texts.push_str(std::str::from_utf8(text).map_err(|_| not_text())?);
+        Ok(Span { start, end: texts.len() as u32 })
     }
 
     fn take(from: &mut Bytes, length: i32) -> Result<Bytes, DecodeError> {
@@ -621,10 +622,6 @@ mod binary {
 
     fn not_text() -> DecodeError {
         DecodeError::Header("the binary header holds a text that is not UTF-8".to_owned())
-    }
-
-    fn span(start: usize, length: usize) -> Span {
-        Span { start: start as u32, end: (start + length) as u32 }
     }
 }
 

@@ -6,11 +6,15 @@
 //! a missing required field and a number that does not parse are refused with the field's name, where Apache
 //! lets a null run on until some exception's text is answered.
 
-use bytes::Bytes;
+use std::fmt::Write;
+
 pub use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::DecodeError;
+
+/// Room made for outgoing fields before the first one.
+const FIELDS_BYTES_USUAL: usize = 256;
 
 /// A range of the header's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,23 +32,24 @@ impl Span {
 /// The fields of one received header, in wire order; of equal keys the last one counts.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
-    header: Bytes,
+    /// What the ranges point into, known to be UTF-8.
+    header: ByteString,
     pairs: SmallVec<[(Span, Span); 16]>,
 }
 
 impl Fields {
     /// Takes ranges of `header`; every range lies inside it and on UTF-8 boundaries.
-    pub(crate) fn new(header: Bytes, pairs: SmallVec<[(Span, Span); 16]>) -> Self {
+    pub(crate) fn new(header: ByteString, pairs: SmallVec<[(Span, Span); 16]>) -> Self {
         Self { header, pairs }
     }
 
     /// Builds fields from pairs; for tests and for clients that pass a request on.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut header = Vec::new();
+        let mut header = String::new();
         let mut spans = SmallVec::new();
         let mut push = |text: &str| {
             let start = header.len() as u32;
-            header.extend_from_slice(text.as_bytes());
+            header.push_str(text);
             Span { start, end: header.len() as u32 }
         };
         for (key, value) in pairs {
@@ -68,9 +73,10 @@ impl Fields {
         self.pairs.is_empty()
     }
 
+    #[inline]
     fn str(&self, span: Span) -> &str {
         // Ranges were checked when the header was decoded; a broken one reads as empty rather than panics.
-        std::str::from_utf8(span.of(&self.header)).unwrap_or_default()
+        self.header.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
     /// Shares `value`, a slice that [`Fields::iter`] or [`Fields::get`] returned, without copying it.
@@ -78,7 +84,7 @@ impl Fields {
         if value.is_empty() {
             return ByteString::new();
         }
-        ByteString::try_from(self.header.slice_ref(value.as_bytes())).unwrap_or_default()
+        self.header.slice_ref(value)
     }
 }
 
@@ -103,7 +109,8 @@ macro_rules! number_field {
                 if text.is_empty() {
                     return Ok(None);
                 }
-                text.trim().parse().map(Some).map_err(|_| format!("must be {}, not '{}'", $what, shorten(text)))
+                let number = text.parse().or_else(|_| text.trim().parse());
+                number.map(Some).map_err(|_| format!("must be {}, not '{}'", $what, shorten(text)))
             }
 
             fn write(&self, name: &'static str, out: &mut FieldList) {
@@ -121,7 +128,7 @@ impl FieldValue for bool {
     }
 
     fn write(&self, name: &'static str, out: &mut FieldList) {
-        out.push(name, FieldText::Static(if *self { "true" } else { "false" }));
+        out.push(name, FieldText::from(*self));
     }
 }
 
@@ -131,7 +138,7 @@ impl FieldValue for ByteString {
     }
 
     fn write(&self, name: &'static str, out: &mut FieldList) {
-        out.push(name, FieldText::Shared(self.clone()));
+        out.push(name, FieldText::Text(self));
     }
 }
 
@@ -162,28 +169,52 @@ pub fn shorten(text: &str) -> &str {
 
 /// The value of one outgoing field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FieldText {
+pub enum FieldText<'a> {
     /// A number.
     Int(i64),
-    /// A text that is part of the program.
-    Static(&'static str),
+    /// A text that is somebody else's.
+    Text(&'a str),
+    /// A text made for this field.
+    Owned(String),
     /// A text shared with the request or with a table.
     Shared(ByteString),
 }
 
-/// The fields of one outgoing header.
+/// The fields of one outgoing header, written as JSON members as they are added, each with a comma behind it: a list of
+/// them would cost more than the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldList(SmallVec<[(&'static str, FieldText); 6]>);
+pub struct FieldList(String);
 
 impl FieldList {
     /// Adds a field.
-    pub fn push(&mut self, name: &'static str, value: FieldText) {
-        self.0.push((name, value));
+    pub fn push(&mut self, name: &'static str, value: FieldText<'_>) {
+        match value {
+            FieldText::Int(number) => {
+                self.push_plain(name, |out| out.push_str(itoa::Buffer::new().format(number)));
+            }
+            FieldText::Text(text) => self.push_plain(name, |out| escape(out, text)),
+            FieldText::Owned(text) => self.push_plain(name, |out| escape(out, &text)),
+            FieldText::Shared(text) => self.push_plain(name, |out| escape(out, &text)),
+        }
     }
 
-    /// Returns the fields in the order they were added.
-    pub fn iter(&self) -> impl Iterator<Item = &(&'static str, FieldText)> {
-        self.0.iter()
+    /// Adds a field whose value `write` appends; the value holds nothing that JSON would escape.
+    #[inline]
+    pub(crate) fn push_plain(&mut self, name: &'static str, write: impl FnOnce(&mut String)) {
+        if self.0.capacity() == 0 {
+            // Room for a usual header at once, instead of growing field by field.
+            self.0.reserve(FIELDS_BYTES_USUAL);
+        }
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":\"");
+        write(&mut self.0);
+        self.0.push_str("\",");
+    }
+
+    /// Returns the fields as the members of a JSON object, comma separated.
+    pub fn as_json(&self) -> &str {
+        self.0.strip_suffix(',').unwrap_or_default()
     }
 
     /// Says whether there are none.
@@ -192,37 +223,61 @@ impl FieldList {
     }
 }
 
-impl From<i64> for FieldText {
+/// Appends a text as it stands in a JSON string.
+pub(crate) fn escape(out: &mut String, text: &str) {
+    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Without an early end this runs many bytes at a time, and nearly every text is plain.
+    if !text.bytes().fold(false, |special, byte| special | is_special(byte)) {
+        out.push_str(text);
+        return;
+    }
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| is_special(*byte)) {
+        out.push_str(&text[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => write!(out, "\\u{byte:04x}").expect("a growing text takes every text"),
+        }
+    }
+    out.push_str(&text[plain..]);
+}
+
+impl From<i64> for FieldText<'_> {
     fn from(value: i64) -> Self {
         Self::Int(value)
     }
 }
 
-impl From<i32> for FieldText {
+impl From<i32> for FieldText<'_> {
     fn from(value: i32) -> Self {
         Self::Int(value.into())
     }
 }
 
-impl From<bool> for FieldText {
+impl From<bool> for FieldText<'_> {
     fn from(value: bool) -> Self {
-        Self::Static(if value { "true" } else { "false" })
+        Self::Text(if value { "true" } else { "false" })
     }
 }
 
-impl From<&'static str> for FieldText {
-    fn from(value: &'static str) -> Self {
-        Self::Static(value)
+impl<'a> From<&'a str> for FieldText<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value)
     }
 }
 
-impl From<String> for FieldText {
+impl From<String> for FieldText<'_> {
     fn from(value: String) -> Self {
-        Self::Shared(value.into())
+        Self::Owned(value)
     }
 }
 
-impl From<ByteString> for FieldText {
+impl From<ByteString> for FieldText<'_> {
     fn from(value: ByteString) -> Self {
         Self::Shared(value)
     }
@@ -322,8 +377,7 @@ mod tests {
         assert_eq!(sample, Sample { group: "g".into(), queue_id: 7, order: false, extra: None });
         let mut out = FieldList::default();
         sample.encode(&mut out);
-        let names: Vec<_> = out.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["a", "queueId", "order"]);
+        assert_eq!(out.as_json(), r#""a":"g","queueId":"7","order":"false""#);
     }
 
     /// A refused field is named, with what was sent cut to a readable length.

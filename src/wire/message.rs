@@ -608,12 +608,19 @@ pub fn tags_code(tags: &str) -> i64 {
 
 /// Returns the broker's own message id: address, port and physical offset in upper-case hexadecimal.
 pub fn offset_message_id(store_host: SocketAddr, physical_offset: i64) -> String {
+    let mut id = String::with_capacity(56);
+    push_offset_message_id(&mut id, store_host, physical_offset);
+    id
+}
+
+/// Appends what [`offset_message_id`] returns.
+pub fn push_offset_message_id(out: &mut String, store_host: SocketAddr, physical_offset: i64) {
     let mut bytes = [0_u8; 28];
     let mut writer = Writer { out: &mut bytes, at: 0 };
     writer.host(store_host);
     writer.put(&physical_offset.to_be_bytes());
     let len = writer.at;
-    upper_hex(&bytes[..len])
+    push_upper_hex(out, &bytes[..len]);
 }
 
 /// Reads a message id made by [`offset_message_id`]; digits may be of either case.
@@ -634,13 +641,18 @@ pub fn parse_offset_message_id(id: &str) -> Result<(SocketAddr, i64), RecordErro
 
 /// Returns bytes as upper-case hexadecimal digits.
 pub fn upper_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 0xF)]));
-    }
+    push_upper_hex(&mut text, bytes);
     text
+}
+
+fn push_upper_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.reserve(bytes.len() * 2);
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 0xF)]));
+    }
 }
 
 struct Cursor<'a> {
