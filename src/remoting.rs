@@ -56,6 +56,11 @@ impl Listener {
         let accepting =
             Accepting { peers: peers.clone(), routes, state, clock: clock.clone(), life: life.clone() };
         life.spawn_until_cancelled("accept", accepting.run(socket));
+        let (open, stopping) = (peers.clone(), life.token());
+        life.spawn("close connections", async move {
+            stopping.cancelled().await;
+            open.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|peer| peer.close());
+        });
         let idle = peers.clone();
         life.spawn_until_cancelled("idle sweep", async move {
             loop {
@@ -120,13 +125,16 @@ impl<S: Service> Accepting<S> {
             self.routes.clone(),
             self.state.clone(),
             self.clock.clone(),
-            self.life.token(),
             connection::ANSWER_BYTES_MAX,
         ) else {
             return;
         };
         peers.insert(peer.id(), peer.clone());
         drop(peers);
+        if self.life.is_cancelled() {
+            // It may have come too late for those that are closed together.
+            peer.close();
+        }
         let (peers, state) = (self.peers.clone(), self.state.clone());
         self.life.spawn("connection", async move {
             // A handler that panics ends its connection, not the server.

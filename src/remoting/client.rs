@@ -52,8 +52,13 @@ impl Client {
         let remote = stream.peer_addr()?;
         let life = life.child();
         let (peer, connection) =
-            connection::open(stream, remote, routes, state.clone(), clock.clone(), life.token(), usize::MAX)?;
+            connection::open(stream, remote, routes, state.clone(), clock.clone(), usize::MAX)?;
         let (ended, signal) = (peer.clone(), life.token());
+        let (closed, closing) = (peer.clone(), life.token());
+        life.spawn("client close", async move {
+            closing.cancelled().await;
+            closed.close();
+        });
         life.spawn("client connection", async move {
             connection.run().await;
             ended.mark_closed();

@@ -8,20 +8,23 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::FuturesUnordered;
+use futures_util::task::AtomicWaker;
 use futures_util::{FutureExt, StreamExt};
+use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
 
 use super::routes::{Answer, Outcome, Routes, Service};
 use crate::clock::Clock;
@@ -39,8 +42,8 @@ const OUTBOX_MAX: usize = 1024;
 pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Room for encoded answers that a connection keeps between writes.
 const TAIL_BYTES_KEPT: usize = 64 * 1024;
-/// Pieces handed to one vectored write.
-const WRITE_PIECES_MAX: usize = 64;
+/// Pieces handed to one vectored write (the kernel's `UIO_MAXIOV`).
+const WRITE_PIECES_MAX: usize = 1024;
 /// Time that a peer gets to take its last answers when the server stops.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -60,8 +63,9 @@ pub struct Peer {
     /// Whether the connection holds buffers worth giving back when it rests.
     buffered: AtomicBool,
     closing: AtomicBool,
-    /// Wakes the connection to close or to rest.
-    nudge: Notify,
+    resting: AtomicBool,
+    /// Wakes the connection to close or to rest. Not a future of its own: each of those costs every request a lock.
+    task: AtomicWaker,
 }
 
 struct Outgoing {
@@ -121,14 +125,15 @@ impl Peer {
 
     /// Ends the connection; answers already made are still written.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
-        self.nudge.notify_one();
+        self.closing.store(true, Ordering::Release);
+        self.task.wake();
     }
 
     /// Makes a connection that has been quiet since `quiet_ms` give back its buffers.
     pub(super) fn rest(&self, quiet_ms: i64) {
         if self.last_active_ms() < quiet_ms && self.buffered.swap(false, Ordering::Relaxed) {
-            self.nudge.notify_one();
+            self.resting.store(true, Ordering::Release);
+            self.task.wake();
         }
     }
 
@@ -178,7 +183,6 @@ pub struct Connection<S> {
     routes: Arc<Routes<S>>,
     state: Arc<S>,
     clock: Clock,
-    stopping: CancellationToken,
     outbox: mpsc::Receiver<Outgoing>,
     waiting: FuturesUnordered<Waiting>,
     read: BytesMut,
@@ -198,7 +202,6 @@ pub fn open<S: Service>(
     routes: Arc<Routes<S>>,
     state: Arc<S>,
     clock: Clock,
-    stopping: CancellationToken,
     answer_bytes_max: usize,
 ) -> io::Result<(Arc<Peer>, Connection<S>)> {
     stream.set_nodelay(true)?;
@@ -214,7 +217,8 @@ pub fn open<S: Service>(
         closed: AtomicBool::new(false),
         buffered: AtomicBool::new(false),
         closing: AtomicBool::new(false),
-        nudge: Notify::new(),
+        resting: AtomicBool::new(false),
+        task: AtomicWaker::new(),
     });
     let connection = Connection {
         stream,
@@ -222,7 +226,6 @@ pub fn open<S: Service>(
         routes,
         state,
         clock,
-        stopping,
         outbox,
         waiting: FuturesUnordered::new(),
         read: BytesMut::new(),
@@ -234,7 +237,8 @@ pub fn open<S: Service>(
 
 /// What woke a connection.
 enum Event {
-    Readable,
+    /// So many bytes came; none when the peer is gone.
+    Read(usize),
     Writable,
     Answered(i32, bool, Answer),
     Outgoing(Outgoing),
@@ -243,7 +247,7 @@ enum Event {
 }
 
 impl<S: Service> Connection<S> {
-    /// Serves the peer until it goes, breaks the protocol, is closed, or the server stops.
+    /// Serves the peer until it goes, breaks the protocol, or is closed.
     pub async fn run(mut self) {
         let end = self.serve().await;
         if let Err(cause) = end {
@@ -260,13 +264,14 @@ impl<S: Service> Connection<S> {
         // last offsets one way and close at once.
         let mut deaf = None;
         loop {
-            match self.next().await? {
-                Event::Readable => {
-                    if !self.read_once().await? {
-                        return deaf.map_or(Ok(()), Err);
-                    }
-                }
-                Event::Writable => {}
+            let event = poll_fn(|context| self.poll_next(context)).await?;
+            if !matches!(event, Event::Rest | Event::Stop) {
+                self.peer.last_active_ms.store(self.clock.liveness_ms(), Ordering::Relaxed);
+            }
+            match event {
+                Event::Read(0) if self.read.is_empty() => return deaf.map_or(Ok(()), Err),
+                Event::Read(0) => return Err(invalid("the peer went in the middle of a frame")),
+                Event::Read(_) | Event::Writable => {}
                 Event::Answered(opaque, oneway, answer) => self.answer(opaque, oneway, answer),
                 Event::Outgoing(outgoing) => self.send(&outgoing),
                 Event::Rest => self.rest(),
@@ -275,17 +280,19 @@ impl<S: Service> Connection<S> {
             loop {
                 self.serve_frames()?;
                 // A peer that never stops sending must not keep these two waiting.
-                while let Some(Some((opaque, oneway, answer))) = self.waiting.next().now_or_never() {
+                while !self.waiting.is_empty()
+                    && let Some(Some((opaque, oneway, answer))) = self.waiting.next().now_or_never()
+                {
                     self.answer(opaque, oneway, answer);
                 }
                 while let Ok(outgoing) = self.outbox.try_recv() {
                     self.send(&outgoing);
                 }
-                if !self.write.is_empty() && deaf.is_none() {
-                    match self.write.write_to(&self.stream) {
-                        Ok(()) => self.touch(),
-                        Err(cause) => deaf = Some(cause),
-                    }
+                if !self.write.is_empty()
+                    && deaf.is_none()
+                    && let Err(cause) = self.write.write_to(&self.stream)
+                {
+                    deaf = Some(cause);
                 }
                 if deaf.is_some() {
                     self.write.clear();
@@ -304,47 +311,50 @@ impl<S: Service> Connection<S> {
         Ok(length.is_some_and(|length| self.read.len() >= length))
     }
 
-    async fn next(&mut self) -> io::Result<Event> {
-        let writing = !self.write.is_empty();
-        tokio::select! {
-            biased;
-            ready = self.stream.readable(), if !self.write.is_full() => ready.map(|()| Event::Readable),
-            ready = self.stream.writable(), if writing => ready.map(|()| Event::Writable),
-            Some((opaque, oneway, answer)) = self.waiting.next(), if !self.waiting.is_empty() => {
-                Ok(Event::Answered(opaque, oneway, answer))
-            }
-            Some(outgoing) = self.outbox.recv() => Ok(Event::Outgoing(outgoing)),
-            () = self.peer.nudge.notified() => {
-                Ok(if self.peer.closing.load(Ordering::Relaxed) { Event::Stop } else { Event::Rest })
-            }
-            () = self.stopping.cancelled() => Ok(Event::Stop),
+    /// Waits for whatever comes first.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        // Before the flags are looked at, so that one set just now is seen or wakes us.
+        self.peer.task.register(context.waker());
+        if !self.write.is_full()
+            && let Poll::Ready(read) = self.poll_read(context)
+        {
+            return Poll::Ready(read.map(Event::Read));
         }
+        if !self.write.is_empty()
+            && let Poll::Ready(writable) = self.stream.poll_write_ready(context)
+        {
+            return Poll::Ready(writable.map(|()| Event::Writable));
+        }
+        if !self.waiting.is_empty()
+            && let Poll::Ready(Some((opaque, oneway, answer))) = self.waiting.poll_next_unpin(context)
+        {
+            return Poll::Ready(Ok(Event::Answered(opaque, oneway, answer)));
+        }
+        if let Poll::Ready(Some(outgoing)) = self.outbox.poll_recv(context) {
+            return Poll::Ready(Ok(Event::Outgoing(outgoing)));
+        }
+        // Last, so that what a peer has sent is served before its connection ends.
+        if self.peer.closing.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(Event::Stop));
+        }
+        if self.peer.resting.swap(false, Ordering::Acquire) {
+            return Poll::Ready(Ok(Event::Rest));
+        }
+        Poll::Pending
     }
 
-    /// Reads once; says whether the peer is still there.
-    async fn read_once(&mut self) -> io::Result<bool> {
+    /// Reads once and returns how many bytes came; no buffer is held while there is nothing to read.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.stream.poll_read_ready(context))?;
         if self.read.capacity() - self.read.len() < READ_BYTES_MIN {
             self.read.reserve(self.read_bytes);
         }
         let room = self.read.capacity() - self.read.len();
-        let got = tokio::select! {
-            biased;
-            got = self.stream.read_buf(&mut self.read) => got?,
-            // Readiness can be stale; then other events must not wait for this peer's next byte.
-            () = std::future::ready(()) => return Ok(true),
-        };
-        if got == 0 {
-            return if self.read.is_empty() {
-                Ok(false)
-            } else {
-                Err(invalid("the peer went in the middle of a frame"))
-            };
-        }
+        let got = std::task::ready!(pin!(self.stream.read_buf(&mut self.read)).poll(context))?;
         if got == room {
             self.read_bytes = READ_BYTES;
         }
-        self.touch();
-        Ok(true)
+        Poll::Ready(Ok(got))
     }
 
     /// Serves the whole frames that have been read, as long as their answers find room.
@@ -408,10 +418,6 @@ impl<S: Service> Connection<S> {
         if self.write.is_empty() {
             self.write.tail = BytesMut::new();
         }
-    }
-
-    fn touch(&self) {
-        self.peer.last_active_ms.store(self.clock.liveness_ms(), Ordering::Relaxed);
     }
 
     /// Answers what still waits, as far as it becomes ready soon, and closes.
@@ -479,24 +485,27 @@ impl WriteQueue {
         if piece.len() <= COPY_BYTES_MAX {
             self.tail.extend_from_slice(&piece);
         } else {
-            let head = self.tail.split().freeze();
-            self.pieces_bytes += head.len() + piece.len();
-            self.pieces.extend([head, piece]);
+            if !self.tail.is_empty() {
+                let head = self.tail.split().freeze();
+                self.pieces_bytes += head.len();
+                self.pieces.push_back(head);
+            }
+            self.pieces_bytes += piece.len();
+            self.pieces.push_back(piece);
         }
     }
 
     /// Writes what the socket takes now, and comes back when it takes no more.
     fn write_to(&mut self, stream: &TcpStream) -> io::Result<()> {
         while !self.is_empty() {
-            let mut slices = [IoSlice::new(&[]); WRITE_PIECES_MAX];
-            let mut count = 0;
-            for piece in
-                self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]).take(WRITE_PIECES_MAX)
-            {
-                slices[count] = IoSlice::new(piece);
-                count += 1;
-            }
-            match stream.try_write_vectored(&slices[..count]) {
+            let wrote = if self.pieces.is_empty() {
+                stream.try_write(&self.tail)
+            } else {
+                let pieces = self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]);
+                let slices: SmallVec<[_; 64]> = pieces.take(WRITE_PIECES_MAX).map(IoSlice::new).collect();
+                stream.try_write_vectored(&slices)
+            };
+            match wrote {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(()),
