@@ -27,6 +27,7 @@ mod queues;
 mod read;
 mod recover;
 mod retention;
+mod room;
 mod types;
 
 #[cfg(test)]
@@ -125,7 +126,7 @@ impl MessageStore {
         recover::open(disk, options, clock, faults)
     }
 
-    /// Marks the store as in use and starts its two threads.
+    /// Marks the store as in use and starts its three threads.
     pub fn start(self: &Arc<Self>, lifecycle: &Lifecycle) -> Result<(), Error> {
         recover::write_abort_file(&self.options.load().abort_file)?;
         flush::start_threads(self, lifecycle)

@@ -14,16 +14,13 @@ use super::disk::FileSystem;
 use super::error::PutError;
 use super::mapped_file::Appender;
 use super::mapped_queue::MappedQueue;
+use super::room::Room;
 use crate::wire::message::{
     MAGIC_BLANK, MAGIC_V1, MAGIC_V2, MessageRecord, RecordError, store_timestamp_position,
 };
 
 /// Bytes that a BLANK takes and that every record leaves free behind it in its file.
 pub(crate) const BLANK_BYTES: usize = 8;
-/// Largest piece of the file that is given memory ahead of the writer.
-const POPULATE_BYTES_MAX: usize = 256 << 10;
-/// Smallest such piece, so that a store with a few messages stays small on disk.
-const POPULATE_BYTES_MIN: usize = 32 << 10;
 
 /// The files of the commit log and how far they are written.
 #[derive(Debug)]
@@ -33,6 +30,7 @@ pub(crate) struct CommitLog {
     written: AtomicI64,
     /// Store timestamp of the last record; never later than what `written` covers.
     last_timestamp: AtomicI64,
+    room: Room,
     tail: Mutex<Tail>,
 }
 
@@ -41,9 +39,6 @@ pub(crate) struct CommitLog {
 pub(crate) struct Tail {
     appender: Option<Appender>,
     at: i64,
-    /// Bytes of the file, from its start, that have memory and room on the disk.
-    populated: usize,
-    populate_step: usize,
     messages: u64,
     bytes: u64,
 }
@@ -71,19 +66,13 @@ pub(crate) fn inspect(bytes: &[u8], check_crc: bool) -> Found<'_> {
 impl CommitLog {
     /// Takes over loaded files; `end` is where the log ends, in the file of `appender`.
     pub(crate) fn new(files: MappedQueue, appender: Option<Appender>, end: i64, last_timestamp: i64) -> Self {
-        let populated = appender.as_ref().map_or(0, |appender| appender.file().published());
+        let room = Room::new(appender.as_ref().map(Appender::file));
         Self {
             files,
             written: AtomicI64::new(end),
             last_timestamp: AtomicI64::new(last_timestamp),
-            tail: Mutex::new(Tail {
-                appender,
-                at: end,
-                populated,
-                populate_step: POPULATE_BYTES_MIN,
-                messages: 0,
-                bytes: 0,
-            }),
+            room,
+            tail: Mutex::new(Tail { appender, at: end, messages: 0, bytes: 0 }),
         }
     }
 
@@ -113,6 +102,22 @@ impl CommitLog {
         self.tail.lock().map_err(|_| PutError::NotWriteable {
             reason: "a put panicked half way; restart the broker, which checks the log".to_owned(),
         })
+    }
+
+    /// Says whether [`CommitLog::make_room`] has something to do.
+    #[inline]
+    pub(crate) fn wants_room(&self) -> bool {
+        self.room.is_low(self.written())
+    }
+
+    /// Makes room for coming records, so that puts need not.
+    pub(crate) fn make_room(&self) -> Result<(), Error> {
+        self.room.make_ahead(&self.files, self.written())
+    }
+
+    /// Gives back the room that was made ahead. Nothing is put any more.
+    pub(crate) fn give_back_room(&self) -> Result<(), Error> {
+        self.room.give_back(&self.files, self.written())
     }
 
     /// Gives `look` the readable bytes from `at` to the end of its file.
@@ -191,22 +196,17 @@ impl Tail {
             self.end_file(log);
         }
         if self.appender.is_none() {
-            self.appender = Some(log.files.create(self.at).map_err(PutError::CreateMappedFile)?);
-            self.populated = 0;
+            let appender = log.files.create(self.at).map_err(PutError::CreateMappedFile)?;
+            log.room.begin(appender.file());
+            self.appender = Some(appender);
         }
         let Some(appender) = &mut self.appender else { unreachable!("made above") };
         // A BLANK may have to follow, so its eight bytes are wanted too.
-        let wanted = appender.file().published() + total + BLANK_BYTES;
-        if wanted > self.populated {
-            let to = wanted.max(self.populated + self.populate_step).min(file_bytes);
-            appender.populate(self.populated & !4095, to).map_err(|source| PutError::NotWriteable {
-                reason: format!(
-                    "no room for more messages in {}: {source}",
-                    log.files.path(appender.file().offset()).display()
-                ),
+        let wanted = self.at + (total + BLANK_BYTES) as i64;
+        if !log.room.is_ready(wanted) {
+            log.room.make(&log.files, wanted).map_err(|error| PutError::NotWriteable {
+                reason: format!("there is no room for more messages: {error}"),
             })?;
-            self.populated = to;
-            self.populate_step = (self.populate_step * 2).min(POPULATE_BYTES_MAX);
         }
         Ok((self.at, &mut appender.rest()[..total]))
     }

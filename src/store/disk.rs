@@ -30,6 +30,18 @@ pub trait FileSystem: Debug + Send + Sync {
     /// Returns once everything on the volume of this directory is on the disk.
     fn sync_volume(&self, dir: &Path) -> io::Result<()>;
 
+    /// Takes space on the volume for a range of a file, whose content stays; refused when the volume is full. Where a
+    /// file system cannot do so it does nothing.
+    fn allocate(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at, bytes) {
+            Err(error) if error == rustix::io::Errno::OPNOTSUPP || error == rustix::io::Errno::NOSYS => {
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
     /// Makes a range of a file read as zeros again.
     fn clear(&self, file: &File, at: u64, bytes: u64) -> io::Result<()>;
 

@@ -1,4 +1,4 @@
-//! Making safe what is written: the flush thread, the keeper thread, and the last things at a stop; mirrors
+//! Making safe what is written: the store's threads and the last things at a stop; mirrors
 //! `FlushRealTimeService`, `GroupCommitService` and `FlushConsumeQueueService`.
 //!
 //! The flush thread flushes the commit log: at intervals under ASYNC_FLUSH, as soon as there is something under
@@ -6,6 +6,9 @@
 //! queues, writes the checkpoint and looks for old files. Both sleep while nothing is written; a put wakes the
 //! flush thread, that one the keeper. A put finds it asleep, or it finds the put: the put writes the log's end
 //! and then reads `asleep`, the thread sets `asleep` and then reads the end, with full fences between.
+//!
+//! The room thread makes room ahead of the log's end (see `room`). A wake-up that it misses costs nothing but the
+//! time of the next put, which wakes it again.
 //!
 //! After a flush has failed nobody knows what the disk holds: the store is poisoned, refuses puts, and serves
 //! reads. An ordered fault ([`FaultPoint::Flush`]) fails one flush without that.
@@ -80,6 +83,9 @@ impl Flushed {
 pub(crate) struct Threads {
     flush: OnceLock<Thread>,
     keeper: OnceLock<Thread>,
+    room: OnceLock<Thread>,
+    /// Whether the room thread was woken and has not looked yet.
+    room_called: AtomicBool,
     asleep: AtomicBool,
     stopping: AtomicBool,
 }
@@ -93,9 +99,18 @@ impl Threads {
         }
     }
 
-    /// Wakes both threads.
+    /// Wakes the room thread, unless somebody did already.
+    pub(crate) fn make_room(&self) {
+        if !self.room_called.swap(true, Ordering::AcqRel)
+            && let Some(thread) = self.room.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Wakes every thread.
     pub(crate) fn wake(&self) {
-        for thread in [&self.flush, &self.keeper] {
+        for thread in [&self.flush, &self.keeper, &self.room] {
             if let Some(thread) = thread.get() {
                 thread.unpark();
             }
@@ -107,7 +122,7 @@ impl Threads {
     }
 }
 
-/// Starts the flush and the keeper thread.
+/// Starts the flush, the room and the keeper thread.
 pub(crate) fn start_threads(store: &Arc<MessageStore>, lifecycle: &Lifecycle) -> Result<(), Error> {
     let no_thread = |name: &str| Error::io("start a thread for", std::path::Path::new(name));
     let flushing = Arc::clone(store);
@@ -116,6 +131,12 @@ pub(crate) fn start_threads(store: &Arc<MessageStore>, lifecycle: &Lifecycle) ->
         flushing.flush_loop();
     };
     lifecycle.thread("store-flush", body).map_err(no_thread("the commit log"))?;
+    let making = Arc::clone(store);
+    let body = move || {
+        let _ = making.threads.room.set(std::thread::current());
+        making.room_loop();
+    };
+    lifecycle.thread("store-room", body).map_err(no_thread("room in the commit log"))?;
     let keeping = Arc::clone(store);
     let body = move || {
         let _ = keeping.threads.keeper.set(std::thread::current());
@@ -133,6 +154,9 @@ pub(crate) fn stop(store: &MessageStore) {
     // Whoever holds the put lock now is the last.
     drop(store.log.lock());
     store.threads.wake();
+    if let Err(error) = store.log.give_back_room() {
+        tracing::warn!(%error, "space that was taken ahead stays taken");
+    }
     let finished = finish(store);
     if let Err(error) = &finished {
         tracing::error!(%error, "the store could not be closed in order; the next start will check it");
@@ -232,6 +256,22 @@ impl MessageStore {
             std::thread::park();
         }
         self.threads.asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn room_loop(&self) {
+        while !self.threads.is_stopping() {
+            self.threads.room_called.store(false, Ordering::Release);
+            if self.log.wants_room()
+                && let Err(error) = self.log.make_room()
+            {
+                // The put that needs the room tries again and tells its client.
+                tracing::debug!(%error, "no room ahead");
+                std::thread::park_timeout(FAULT_PAUSE);
+            }
+            if !self.log.wants_room() {
+                std::thread::park();
+            }
+        }
     }
 
     fn keeper_loop(&self) {

@@ -122,6 +122,25 @@ impl MappedFile {
     pub(crate) fn flush(&self, from: usize, to: usize) -> io::Result<()> {
         self.map.flush_range(from, to.saturating_sub(from))
     }
+
+    /// Gives the pages of `from..to` of the mapping memory, so that writing to them does not fault one by one. Their
+    /// content does not change.
+    pub(crate) fn populate(&self, from: usize, to: usize) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            let populated = self.map.advise_range(memmap2::Advice::PopulateWrite, from, to - from);
+            match populated {
+                // A kernel before 5.14 does not know the advice; then pages fault in one by one.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+                other => other,
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (from, to);
+            Ok(())
+        }
+    }
 }
 
 impl Drop for MappedFile {
@@ -159,25 +178,6 @@ impl Appender {
         let published = self.file.published.load(Ordering::Relaxed) + len;
         assert!(published <= self.file.len(), "no more is published than is mapped");
         self.file.published.store(published, Ordering::Release);
-    }
-
-    /// Gives the pages of `from..to` of the mapping memory and room on the disk, so that writing to them neither
-    /// faults page by page nor kills the process when the disk is full.
-    pub(crate) fn populate(&self, from: usize, to: usize) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        {
-            let populated = self.file.map.advise_range(memmap2::Advice::PopulateWrite, from, to - from);
-            match populated {
-                // A kernel before 5.14 does not know the advice; then pages fault in one by one.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-                other => other,
-            }
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = (from, to);
-            Ok(())
-        }
     }
 }
 

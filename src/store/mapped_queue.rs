@@ -3,6 +3,8 @@
 //! The list is a snapshot that is swapped when a file is added at the end or taken away at the front, so that
 //! finding a file takes no lock.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -121,11 +123,27 @@ impl MappedQueue {
         Ok(())
     }
 
+    /// Opens the file that begins at `offset` once more.
+    pub(crate) fn open(&self, offset: i64) -> Result<File, Error> {
+        let path = self.path(offset);
+        self.disk.open(&path).map_err(Error::io("open", &path))
+    }
+
+    /// Takes space on the volume for a range of a file.
+    pub(crate) fn allocate(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        self.disk.allocate(file, at, bytes)
+    }
+
+    /// Makes a range of the file that begins at `offset` read as zeros and take no space.
+    pub(crate) fn clear(&self, offset: i64, at: u64, bytes: u64) -> Result<(), Error> {
+        let path = self.path(offset);
+        let file = self.open(offset)?;
+        self.disk.clear(&file, at, bytes).map_err(Error::io("clear the end of", &path))
+    }
+
     /// Makes everything from `offset` to the end of its file read as zeros.
     pub(crate) fn clear_from(&self, offset: i64) -> Result<(), Error> {
         let within = offset as u64 % self.file_bytes;
-        let path = self.path(offset - within as i64);
-        let file = self.disk.open(&path).map_err(Error::io("open", &path))?;
-        self.disk.clear(&file, within, self.file_bytes - within).map_err(Error::io("clear the end of", &path))
+        self.clear(offset - within as i64, within, self.file_bytes - within)
     }
 }

@@ -97,6 +97,9 @@ impl MessageStore {
             Ok(_) => {
                 self.dispatch();
                 self.threads.wake_if_asleep();
+                if self.log.wants_room() {
+                    self.threads.make_room();
+                }
             }
             Err(_) => {
                 self.put_failures.fetch_add(1, Ordering::Relaxed);

@@ -12,6 +12,8 @@ struct Moody {
     flush_fails: AtomicBool,
     queues_fail: AtomicBool,
     free_bytes: AtomicU64,
+    /// Byte of a file behind which there is no space; 0 for enough of it.
+    space_end: AtomicU64,
 }
 
 impl FileSystem for Moody {
@@ -36,6 +38,13 @@ impl FileSystem for Moody {
     }
     fn sync_volume(&self, dir: &Path) -> io::Result<()> {
         Disk.sync_volume(dir)
+    }
+    fn allocate(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        let space_end = self.space_end.load(Ordering::SeqCst);
+        if space_end > 0 && at + bytes > space_end {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Disk.allocate(file, at, bytes)
     }
     fn clear(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
         Disk.clear(file, at, bytes)
@@ -115,6 +124,56 @@ async fn the_flush_thread_answers() {
 async fn a_flush_that_does_not_come_times_out() {
     let (_dir, _disk, store, _faults, _clock) = moody(sync);
     assert_eq!(put(&store, "T", 0, "x").durable().await, PutStatus::FlushDiskTimeout);
+}
+
+/// A volume without space refuses a put in words and takes no harm; its last bytes are used, and new space is, too.
+#[test]
+fn no_space_refuses_a_put() {
+    let (_dir, disk, store, _faults, _clock) = moody(|options| options.commit_log_file_bytes = 1 << 20);
+    disk.space_end.store(40_000, Ordering::SeqCst);
+    let body = "x".repeat(1_000);
+    let mut stored = 0;
+    let refused = loop {
+        match store.put(&message("T", 0, body.as_bytes(), &[])) {
+            Ok(_) => stored += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!((30..40).contains(&stored), "{stored} of 40 KB");
+    assert!(refused.to_string().contains("no room for more messages"), "{refused}");
+    assert_eq!(queue_bodies(&store, "T", 0).len(), stored);
+    disk.space_end.store(0, Ordering::SeqCst);
+    put(&store, "T", 0, &body);
+    assert_eq!(queue_bodies(&store, "T", 0).len(), stored + 1);
+}
+
+/// Space on the volume is taken ahead in proportion to what is stored, by the store's own thread, and a stop gives back
+/// what was not used.
+#[test]
+fn space_ahead_is_given_back() {
+    use std::os::unix::fs::MetadataExt;
+    let (dir, _disk, store, _faults, _clock) = moody(|options| options.commit_log_file_bytes = 64 << 20);
+    let taken = || {
+        let file = dir.path().join("commitlog/00000000000000000000");
+        std::fs::metadata(file).unwrap().blocks() * 512
+    };
+    put(&store, "T", 0, "first");
+    assert!(taken() < 512 << 10, "{} bytes for one message", taken());
+    let lifecycle = Lifecycle::new();
+    store.start(&lifecycle).unwrap();
+    let body = "x".repeat(60_000);
+    for _ in 0..100 {
+        put(&store, "T", 0, &body);
+    }
+    let written = store.max_physical_offset().0 as u64;
+    assert!((written..written * 3).contains(&taken()), "{} bytes for {written}", taken());
+    store.stop();
+    lifecycle.cancel();
+    lifecycle.join_threads();
+    assert!(taken() < written + (64 << 10), "{} bytes for {written}", taken());
+    let store = reopen_stopped(store);
+    assert_eq!(queue_bodies(&store, "T", 0).len(), 101);
+    put(&store, "T", 0, &body);
 }
 
 /// After a failed flush nothing is taken any more, reads go on, waiters are told, and the mark stays.
