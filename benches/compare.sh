@@ -9,7 +9,7 @@
 # Settings, all from the environment:
 #   ROUNDS       how often each load alternates between the servers (3)
 #   LOAD_SECONDS longest time of one load (5)
-#   SERVERS      which of "floor apache rmq"
+#   SERVERS      which of "floor written apache rmq"; "written" is a floor that also writes a file
 #   LOADS        which of "first memory send-4x32 send-1x1 send-64x1 send-topics send-16k pull latency"
 #   APACHE_KIT   directory with start.sh and stop.sh of a real Apache (../shared/apache)
 #   RMQ          the executable to measure, such as one of an older version (the one built here)
@@ -26,7 +26,7 @@ if [ "${QUICK:-0}" = 1 ]; then
 else
     ROUNDS=${ROUNDS:-3} LOAD_SECONDS=${LOAD_SECONDS:-5} scale=1
 fi
-SERVERS=${SERVERS:-floor apache rmq}
+SERVERS=${SERVERS:-floor written apache rmq}
 LOADS=${LOADS:-first memory send-4x32 send-1x1 send-64x1 send-topics send-16k pull latency}
 APACHE_KIT=$(cd "${APACHE_KIT:-../shared/apache}" 2> /dev/null && pwd || true)
 RMQ_ARGS=${RMQ_ARGS:-}
@@ -52,11 +52,12 @@ without() { echo " $1 " | sed "s/ $2 / /; s/^ *//; s/ *$//"; }
 
 # ---- starting and stopping -------------------------------------------------------------------------------------------
 
-floor_pid='' rmq_pid='' apache_up='' apache_port=''
+floor_pid='' written_pid='' rmq_pid='' apache_up='' apache_port=''
 cleanup() {
     trap '' INT TERM
     set +e
     stop_floor
+    stop_written
     stop_rmq
     stop_apache
     rm -rf "$work/rmq" "$work/apache"
@@ -95,6 +96,21 @@ stop_floor() {
     [ -n "$floor_pid" ] || return 0
     stop_process "$floor_pid"
     floor_pid=''
+}
+
+start_written() {
+    [ -z "$written_pid" ] || return 0
+    rm -f "$work/written.out"
+    "$floor" 0 1024 "$work/written" > "$work/written.out" &
+    written_pid=$!
+    until [ -s "$work/written.out" ]; do kill -0 $written_pid; sleep 0.01; done
+    written_address=$(sed 's/.* //' "$work/written.out")
+}
+stop_written() {
+    [ -n "$written_pid" ] || return 0
+    stop_process "$written_pid"
+    written_pid=''
+    rm -f "$work/written"
 }
 
 rmq_flags() { echo "--headless --web-port 0 $RMQ_ARGS"; }
@@ -141,10 +157,11 @@ stop_apache() {
 }
 
 start() { "start_$1"; }
-stop_all() { stop_floor; stop_rmq; stop_apache; }
+stop_all() { stop_floor; stop_written; stop_rmq; stop_apache; }
 server_flags() {
     case $1 in
     floor) echo "--broker $floor_address --server-pid $floor_pid" ;;
+    written) echo "--broker $written_address --server-pid $written_pid" ;;
     rmq) echo "--broker $rmq_address --server-pid $rmq_pid" ;;
     apache) echo "--broker 127.0.0.1:$apache_port --server-pid $apache_pids" ;;
     esac
@@ -224,7 +241,7 @@ first() { # first <broker port> <command>: exec to first acknowledged message; t
 }
 measure_first() {
     local server port json
-    for server in $(without "$SERVERS" floor); do
+    for server in $(without "$(without "$SERVERS" floor)" written); do
         port=$(free_port)
         if [ "$server" = rmq ]; then
             mkdir -p "$work/rmq/tmp"
@@ -248,7 +265,7 @@ anonymous_kib() { # of the processes in a comma separated list
 }
 measure_memory() {
     local server pids
-    for server in $(without "$SERVERS" floor); do
+    for server in $(without "$(without "$SERVERS" floor)" written); do
         start "$server"
         sleep 3
         pids=$(server_flags "$server" | sed 's/.*--server-pid //')
@@ -321,15 +338,15 @@ print_table() {
     local name key what decimals reach server
     describe_machine
     echo
-    echo "| load | Apache 5.3.3 | floor | rmq-lite | rmq-lite ÷ Apache | rmq-lite ÷ floor | to reach |"
-    echo "|---|---|---|---|---|---|---|"
+    echo "| load | Apache 5.3.3 | floor | floor that writes | rmq-lite | rmq-lite ÷ Apache | rmq-lite ÷ floor | to reach |"
+    echo "|---|---|---|---|---|---|---|---|"
     rows | while IFS='|' read -r name key what decimals reach; do
-        declare -A m=([floor]='' [apache]='' [rmq]='')
-        for server in floor apache rmq; do m[$server]=$(values "$name" $server "$key" | middle); done
-        [ -n "${m[floor]}${m[apache]}${m[rmq]}" ] || continue
+        declare -A m=([floor]='' [written]='' [apache]='' [rmq]='')
+        for server in floor written apache rmq; do m[$server]=$(values "$name" $server "$key" | middle); done
+        [ -n "${m[floor]}${m[written]}${m[apache]}${m[rmq]}" ] || continue
         what=${what/MEMORY/$(cell 0 $memory_messages 1 1 | cut -d' ' -f1)}
         # shellcheck disable=SC2086
-        echo "| $what | $(cell "$decimals" ${m[apache]}) | $(cell "$decimals" ${m[floor]}) | $(cell "$decimals" ${m[rmq]})" \
+        echo "| $what | $(cell "$decimals" ${m[apache]}) | $(cell "$decimals" ${m[floor]}) | $(cell "$decimals" ${m[written]}) | $(cell "$decimals" ${m[rmq]})" \
             "| $(ratio "${m[rmq]%% *}" "${m[apache]%% *}") | $(ratio "${m[rmq]%% *}" "${m[floor]%% *}") | $reach |"
     done
     echo
@@ -342,6 +359,9 @@ print_table() {
 
 # ---- the modes -------------------------------------------------------------------------------------------------------
 
+floor_serves() { # floor_serves <server> <load>: the floor holds no pulls, and reads nothing that it wrote
+    case $1/$2 in floor/latency | written/latency | written/pull) return 1 ;; esac
+}
 compare() {
     local name server round
     if has "$LOADS" first; then
@@ -356,7 +376,7 @@ compare() {
         say "$name"
         warm_up_apache
         for server in $SERVERS; do
-            [ "$server/$name" != floor/latency ] || continue # the floor holds no pulls
+            floor_serves "$server" "$name" || continue
             [ "$server" = apache ] || start "$server"
             prepare "$name" "$server"
             await_quiet "$server"
@@ -364,11 +384,12 @@ compare() {
         for round in $(seq "$ROUNDS"); do
             for server in $SERVERS; do
                 # shellcheck disable=SC2046
-                [ "$server/$name" = floor/latency ] || measure "$name" "$server" $(loads_of "$name")
+                ! floor_serves "$server" "$name" || measure "$name" "$server" $(loads_of "$name")
             done
         done
         stop_rmq # a fresh store for the next load keeps the disk small
         stop_floor
+        stop_written
     done
     stop_all
     print_table | tee "$work/table.md"

@@ -7,12 +7,18 @@
 //! each header for code and opaque, copies the body of a send into a ring in memory, and writes all answers of
 //! one read at once. It validates nothing, keeps nothing and serves nobody but the load generator.
 //!
-//! `cargo run --release --example floor -- [PORT [BODY_BYTES]]` prints `floor listens on 127.0.0.1:PORT`.
+//! With a FILE it also appends what each read brought to it, in one write, before it answers: what the kernel then does
+//! about the file's pages no server can save that lets its messages outlive its process.
+//!
+//! `cargo run --release --example floor -- [PORT [BODY_BYTES [FILE]]]` prints `floor listens on 127.0.0.1:PORT`.
 
 use std::error::Error;
+use std::fs::File;
 use std::io::{IoSlice, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memmem;
 
@@ -30,13 +36,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let port = arguments.next().map_or(Ok(0), |text| text.parse())?;
     let body_bytes = arguments.next().map_or(Ok(1_024), |text| text.parse())?;
     let prepared = Arc::new(Prepared::new(body_bytes));
+    let log =
+        arguments.next().map(File::create).transpose()?.map(|file| Log { file, end: AtomicU64::new(0) });
+    let log = Arc::new(log);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     println!("floor listens on {}", listener.local_addr()?);
     for (stream, number) in listener.incoming().zip(0..) {
-        let (stream, prepared) = (stream?, Arc::clone(&prepared));
+        let (stream, prepared, log) = (stream?, Arc::clone(&prepared), Arc::clone(&log));
         std::thread::spawn(move || {
             // A peer that goes away ends its thread; there is nobody to tell.
-            let _ = Connection::new(stream, prepared, number).and_then(Connection::serve);
+            let _ = Connection::new(stream, prepared, log, number).and_then(Connection::serve);
         });
     }
     Ok(())
@@ -63,9 +72,16 @@ impl Prepared {
     }
 }
 
+/// A file that every connection appends to.
+struct Log {
+    file: File,
+    end: AtomicU64,
+}
+
 struct Connection {
     stream: TcpStream,
     prepared: Arc<Prepared>,
+    log: Arc<Option<Log>>,
     /// Counts the connections, so that each pulls from elsewhere.
     number: u64,
     ring: Vec<u8>,
@@ -76,10 +92,15 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, prepared: Arc<Prepared>, number: u64) -> Result<Self, Box<dyn Error>> {
+    fn new(
+        stream: TcpStream,
+        prepared: Arc<Prepared>,
+        log: Arc<Option<Log>>,
+        number: u64,
+    ) -> Result<Self, Box<dyn Error>> {
         stream.set_nodelay(true)?;
-        let ring = vec![0; RING_BYTES];
-        Ok(Self { stream, prepared, number, ring, ring_at: 0, answers: Vec::new(), batches: Vec::new() })
+        let (ring, answers, batches) = (vec![0; RING_BYTES], Vec::new(), Vec::new());
+        Ok(Self { stream, prepared, log, number, ring, ring_at: 0, answers, batches })
     }
 
     fn serve(mut self) -> Result<(), Box<dyn Error>> {
@@ -94,12 +115,14 @@ impl Connection {
                 return Ok(());
             }
             end += count;
+            let ring_from = self.ring_at;
             while let Some((header, body)) = frame(&buffer[start..end])? {
                 self.answer(header, body).ok_or("a header without code or opaque")?;
                 start += 8 + header.len() + body.len();
             }
             buffer.copy_within(start..end, 0);
             (start, end) = (0, end - start);
+            self.append(ring_from)?;
             self.flush()?;
         }
     }
@@ -150,6 +173,14 @@ impl Connection {
         }
         self.ring[self.ring_at..self.ring_at + body.len()].copy_from_slice(body);
         self.ring_at += body.len();
+    }
+
+    /// Writes what came into the ring since `from` to the file, if there is one; a little less where the ring began anew.
+    fn append(&self, from: usize) -> Result<(), Box<dyn Error>> {
+        let Some(log) = &*self.log else { return Ok(()) };
+        let kept = &self.ring[if from <= self.ring_at { from } else { 0 }..self.ring_at];
+        let at = log.end.fetch_add(kept.len() as u64, Ordering::Relaxed);
+        Ok(log.file.write_all_at(kept, at)?)
     }
 
     fn flush(&mut self) -> Result<(), Box<dyn Error>> {

@@ -108,7 +108,7 @@ impl SendFrame {
         let topic_zero = topic_name(topic, topics, 0);
         let queue_zero = "0".repeat(queue_digits);
         let key = "0".repeat(KEY_DIGITS);
-        let properties = format!("UNIQ_KEY\\u0002{key}\\u0001WAIT\\u0002true\\u0001");
+        let properties = format!("UNIQ_KEY\\u0001{key}\\u0002WAIT\\u0001true\\u0002");
         let born = Clock::new().now_ms().to_string();
         let fields = [
             ("a", "rmq-lite-bench"),
@@ -131,7 +131,7 @@ impl SendFrame {
         };
         let topic_end = after("\"b\":\"") + topic_zero.len();
         let (queue_id, born_at) = (after("\"e\":\""), after("\"g\":\""));
-        let (key_at, opaque) = (after("UNIQ_KEY\\u0002"), after("\"opaque\":"));
+        let (key_at, opaque) = (after("UNIQ_KEY\\u0001"), after("\"opaque\":"));
         let header_end = bytes.len();
         let mut frame = Self {
             opaque: opaque..opaque + 10,

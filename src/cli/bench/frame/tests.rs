@@ -43,7 +43,7 @@ fn a_patched_send_frame_carries_the_values_it_was_given() {
     let fields = &header["extFields"];
     assert_eq!((fields["b"].as_str(), fields["e"].as_str()), (Some("load-01999"), Some("7")));
     assert_eq!((fields["d"].as_str(), fields["g"].as_str()), (Some("8"), Some("1755555555555")));
-    let key = format!("UNIQ_KEY\u{2}{:032}\u{1}WAIT\u{2}true\u{1}", 42);
+    let key = format!("UNIQ_KEY\u{1}{:032}\u{2}WAIT\u{1}true\u{2}", 42);
     assert_eq!(fields["i"].as_str(), Some(key.as_str()));
     assert_eq!((frame.body().len(), copy.len()), (1_024, frame.body().end));
 }
