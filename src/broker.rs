@@ -68,6 +68,7 @@ use saving::Saving;
 use schedule::Schedule;
 use stats::Stats;
 use topic::{Change, TopicOptions, TopicTable, perm};
+use transaction::Transactions;
 
 /// Housekeeping period: silent clients, topics that stayed provisional.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -99,7 +100,8 @@ pub struct BrokerOptions {
 
 /// A running broker.
 ///
-/// Locks of its parts are leaves: no part calls another while it holds its own.
+/// Locks of its parts are leaves: no part calls another while it holds its own. The one exception is said at
+/// [`Transactions`].
 pub struct Broker {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
@@ -112,6 +114,7 @@ pub struct Broker {
     pub(crate) hold: Arc<PullHold>,
     pub(crate) locks: QueueLocks,
     pub(crate) schedule: Arc<Schedule>,
+    transactions: Transactions,
     pub(crate) stats: Stats,
     pub(crate) registration: Arc<Registration>,
     pub(crate) saving: Saving,
@@ -160,6 +163,7 @@ impl Broker {
                 &keys.delay_levels_ms(),
                 &store,
             )?),
+            transactions: Transactions::default(),
             stats: Stats::new(&keys.broker_cluster_name, &keys.broker_name, clock.now_ms()),
             registration: Arc::new(Registration::new(options.name_servers)),
             saving: Saving::default(),
@@ -221,6 +225,8 @@ impl Broker {
         let (saving, broker) = (self.saving.clone(), self.clone());
         life.thread("save config", move || saving.run(|| broker.save_changed()))?;
         Registration::start(self, life);
+        self.load_transactions();
+        life.spawn_until_cancelled("check transactions", transaction::check::run(self.clone()));
         let broker = self.clone();
         life.spawn_until_cancelled("housekeeping", async move {
             loop {

@@ -180,8 +180,14 @@ impl Producers {
         self.groups.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn join(&self, group: String, member: Member) {
-        self.write().entry(group).or_default().insert(member.peer.id(), member);
+    /// Keeps a member; says whether it is a new one.
+    fn join(&self, group: &str, member: Member) -> bool {
+        let mut groups = self.write();
+        if let Some(members) = groups.get_mut(group) {
+            return members.insert(member.peer.id(), member).is_none();
+        }
+        groups.insert(group.to_owned(), BTreeMap::from([(member.peer.id(), member)]));
+        true
     }
 
     fn leave(&self, group: &str, peer: u64) {
@@ -243,7 +249,9 @@ pub(super) fn heart_beat(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
         consumer_heartbeat(broker, &member, consumer);
     }
     for producer in data.producer_data_set {
-        broker.producers.join(producer.group_name, member.clone());
+        if broker.producers.join(&producer.group_name, member.clone()) {
+            broker.producer_joined(&producer.group_name);
+        }
     }
     if call.peer.is_closed() {
         // The connection ended while its heartbeat was served: nobody would take it off the tables again.

@@ -95,7 +95,8 @@ impl InnerMessage {
         self.queue_id = queue_id;
     }
 
-    fn new_message<'a>(&'a self, properties: &'a [&'a str]) -> NewMessage<'a> {
+    /// Returns it as the store takes it; `properties` is its properties string.
+    pub(super) fn new_message<'a>(&'a self, properties: &'a [&'a str]) -> NewMessage<'a> {
         NewMessage {
             topic: &self.topic,
             queue_id: self.queue_id,
@@ -114,7 +115,8 @@ impl InnerMessage {
 }
 
 impl Broker {
-    /// Stores a message, or hides it first when it is due later. Half messages keep their wish until they are committed.
+    /// Stores a message, or hides it first when it is due later. Half messages, which keep their wish until they are
+    /// committed, do not come here.
     pub(super) fn put_inner(&self, mut message: InnerMessage) -> Result<Receipt, Refusal> {
         let transaction = sys_flag::transaction_type(message.sys_flag);
         if transaction == 0 || transaction == sys_flag::TRANSACTION_COMMIT {

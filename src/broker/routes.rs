@@ -2,7 +2,7 @@
 
 use super::{
     Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, retry, runtime, send,
-    settings, topic, upkeep,
+    settings, topic, transaction, upkeep,
 };
 use crate::remoting::Routes;
 use crate::remoting::routes::Lane;
@@ -19,6 +19,8 @@ pub fn routes() -> Routes<Broker> {
         .on(SEND_MESSAGE, Lane::Write, send::send_message)
         .on(SEND_MESSAGE_V2, Lane::Write, send::send_message)
         .on(SEND_BATCH_MESSAGE, Lane::Write, send::send_batch_message)
+        .on(END_TRANSACTION, Lane::Write, transaction::end_transaction)
+        .on(RESUME_CHECK_HALF_MESSAGE, Lane::Admin, transaction::resume_check_half_message)
         // Pulling.
         .on(PULL_MESSAGE, Lane::Read, pull::pull_message)
         .on(LITE_PULL_MESSAGE, Lane::Read, pull::pull_message)

@@ -93,10 +93,9 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         if let Some(dlq) = &dlq {
             retry::bury(&mut inner, dlq);
         }
-        if wishes.half {
-            transaction::hide(broker, &mut inner)?;
-        }
-        broker.put_inner(inner)?
+        // A 4.5 client's retry of a transaction's message: it was committed once.
+        let retry = message.reconsume_times > 0 && (wishes.later.is_some() || dlq.is_some());
+        if wishes.half && !retry { transaction::put_half(broker, inner)? } else { broker.put_inner(inner)? }
     } else {
         broker.put(&message, &keys)?
     };

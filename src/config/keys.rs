@@ -203,6 +203,8 @@ pub struct Applied {
 /// What a table's struct keeps beside its typed fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Beside {
+    /// Which defaults the fields started from.
+    timings: Timings,
     /// Values of the keys without a field; `None` is Java's null.
     texts: BTreeMap<&'static str, Option<String>>,
     /// Keys that the table does not know, kept because the reference reports them too.

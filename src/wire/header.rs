@@ -3,7 +3,7 @@
 //! A type is named as its Java class, a field as its Java field; mirrors `remoting.protocol.header`. A field is
 //! required if every known client sends it, whatever the Java annotation says; the rest is an `Option` or has
 //! Java's default. Fields that only a larger installation uses (static topics, namespaces, units) are left out
-//! and so ignored. Headers of POP and of transactions live with those families.
+//! and so ignored. Headers of POP live with that family.
 
 pub mod admin;
 pub mod auth;
@@ -14,6 +14,7 @@ pub mod pull;
 pub mod route;
 pub mod send;
 pub mod topic;
+pub mod transaction;
 
 #[cfg(test)]
 mod tests;

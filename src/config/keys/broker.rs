@@ -17,7 +17,7 @@ const fn idle(reason: &'static str) -> Effect {
 }
 
 // Features that other versions of this program bring: their keys already have fields.
-const KINDS: &str = "delayed, transactional and SQL92-filtered messages are not available yet";
+const KINDS: &str = "delayed and SQL92-filtered messages are not available yet";
 const POP: &str = "pop consumption is not available yet";
 const REPLICATION: &str = "slaves are not available yet";
 const PROXY: &str = "the gRPC endpoint is not available yet";
@@ -38,6 +38,7 @@ const METRICS: &str = "metrics are always served at /metrics of the web port";
 const BITMAP: &str = "consume queues need no bit maps or extensions here";
 const COLD: &str = "there is no control of cold reads";
 const ROCKSDB: &str = "there is no RocksDB here: queues and configuration are files";
+const ENDED: &str = "the end of a transaction is recorded at once";
 const OWN_BROKER: &str = "it tunes a detail of Apache's broker that does not exist here";
 const OWN_STORE: &str = "it tunes a detail of Apache's store that does not exist here";
 
@@ -154,11 +155,11 @@ key_table! {
             start_accept_send_request_time_stamp: i64 = 0, "startAcceptSendRequestTimeStamp", live, WORKS, "refuses sends before this time, in milliseconds since 1970";
             message_delay_level: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), limit DELAY_LEVELS, "messageDelayLevel", restart, WORKS, "the delays that levels 1, 2, … stand for";
             recall_message_enable: bool = false, "recallMessageEnable", live, idle(KINDS), "lets producers take a delayed message back";
-            transaction_time_out: i64 = 6_000, fast 2_000, limit POSITIVE_LONG, "transactionTimeOut", live, idle(KINDS), "milliseconds before a half message is first checked";
-            transaction_check_max: i32 = 15, limit POSITIVE, "transactionCheckMax", live, idle(KINDS), "checks before a half message is given up";
-            transaction_check_interval: i64 = 30_000, limit POSITIVE_LONG, "transactionCheckInterval", live, idle(KINDS), "milliseconds between checks; under fast timings, unless set, the upper end of a doubling wait";
-            transaction_op_msg_max_size: i32 = 4_096, limit POSITIVE, "transactionOpMsgMaxSize", live, idle(KINDS), "bytes of one record of finished half messages";
-            transaction_op_batch_interval: i32 = 3_000, limit POSITIVE, "transactionOpBatchInterval", live, idle(KINDS), "milliseconds that finished half messages are gathered before they are recorded";
+            transaction_time_out: i64 = 6_000, fast 2_000, limit POSITIVE_LONG, "transactionTimeOut", live, WORKS, "milliseconds before a half message is first checked";
+            transaction_check_max: i32 = 15, limit POSITIVE, "transactionCheckMax", live, WORKS, "checks before a half message is given up";
+            transaction_check_interval: i64 = 30_000, limit POSITIVE_LONG, "transactionCheckInterval", live, WORKS, "milliseconds between checks; under fast timings, unless set, the upper end of a doubling wait";
+            transaction_op_msg_max_size: i32 = 4_096, limit POSITIVE, "transactionOpMsgMaxSize", live, idle(ENDED), "bytes of one record of finished half messages";
+            transaction_op_batch_interval: i32 = 3_000, limit POSITIVE, "transactionOpBatchInterval", live, idle(ENDED), "milliseconds that finished half messages are gathered before they are recorded";
 
             // Pulling.
             long_polling_enable: bool = true, "longPollingEnable", live, WORKS, "holds a pull that finds nothing until a message comes or its time is over";
@@ -454,7 +455,7 @@ key_table! {
             "appendAckAsync": bool = false, POP;
             "appendCkAsync": bool = false, POP;
             "clearRetryTopicWhenDeleteTopic": bool = true, POP;
-            "transactionMetricFlushInterval": i64 = 3000, KINDS;
+            "transactionMetricFlushInterval": i64 = 3000, STATS;
             "delayOffsetUpdateVersionStep": i64 = 200, KINDS;
             "allowRecallWhenBrokerNotWriteable": bool = true, KINDS;
             "mappedFileSizeTimerLog": i32 = 104_857_600, KINDS;

@@ -67,7 +67,7 @@ macro_rules! key_table {
                 #[allow(unused_mut, reason = "a table without own fast defaults does not change it")]
                 let mut keys = Self {
                     $( $field: $default, )*
-                    beside: $crate::config::keys::Beside::default(),
+                    beside: $crate::config::keys::Beside { timings, ..Default::default() },
                 };
                 if timings == $crate::config::keys::Timings::Fast {
                     $( $( keys.$field = $fast; )? )*
@@ -77,6 +77,11 @@ macro_rules! key_table {
                     keys.beside.texts.insert($text, $crate::config::keys::Value::to_text(&value));
                 )*
                 keys
+            }
+
+            /// Returns which defaults these keys started from.
+            pub fn timings(&self) -> $crate::config::keys::Timings {
+                self.beside.timings
             }
 
             /// Returns the table's line for a key or another spelling of it.
