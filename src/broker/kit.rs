@@ -26,6 +26,8 @@ pub(super) struct Kit {
     pub(super) broker: Arc<Broker>,
     pub(super) clock: Clock,
     pub(super) config_file: PathBuf,
+    /// Failures of broker and store can be ordered here.
+    pub(super) faults: Faults,
     listener: Listener,
     life: Lifecycle,
     settings: Vec<(String, String)>,
@@ -54,6 +56,18 @@ impl Kit {
         Self::start_in(folder, all, clock).await
     }
 
+    /// Starts the broker again as after kill -9: its store was not stopped. Configuration files are written, the
+    /// connections are gone, ordered failures are over.
+    pub(super) async fn killed(self) -> Self {
+        self.broker.saving.stop();
+        assert!(self.life.stop(Duration::from_secs(30)).await, "every task ends");
+        self.life.join_threads();
+        std::fs::write(&self.broker.store.options().abort_file, "").unwrap();
+        let (folder, settings, clock) = (self.folder.clone(), self.settings.clone(), self.clock.clone());
+        drop(self);
+        Self::start_in(folder, settings, clock).await
+    }
+
     async fn start_in(folder: Arc<tempfile::TempDir>, settings: Vec<(String, String)>, clock: Clock) -> Self {
         let machine = Machine { home: None, data_home: None, host_name: "machine".to_owned(), cores: 2 };
         let mut keys = BrokerKeys::default_on(&machine, Timings::Apache);
@@ -68,8 +82,8 @@ impl Kit {
         }
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bound = socket.local_addr().unwrap();
-        let store =
-            MessageStore::open(store_options(&keys, bound), clock.clone(), Faults::default()).unwrap();
+        let faults = Faults::default();
+        let store = MessageStore::open(store_options(&keys, bound), clock.clone(), faults.clone()).unwrap();
         let config_file = folder.path().join("broker.conf");
         let options = BrokerOptions {
             config_dir: keys.config_dir(),
@@ -80,12 +94,12 @@ impl Kit {
             ha_port: 0,
             strict_topics: false,
         };
-        let broker = Broker::new(options, store, clock.clone(), Faults::default()).unwrap();
+        let broker = Broker::new(options, store, clock.clone(), faults.clone()).unwrap();
         let life = Lifecycle::new();
         broker.start(&life).unwrap();
         let routes = Arc::new(routes::routes());
         let listener = Listener::serve(socket, routes, broker.clone(), clock.clone(), &life).unwrap();
-        Self { broker, clock, config_file, listener, life, settings, folder }
+        Self { broker, clock, config_file, faults, listener, life, settings, folder }
     }
 
     /// Connects a client.

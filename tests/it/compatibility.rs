@@ -23,10 +23,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "a send with `DELAY`, `TIMER_DELAY_SEC`, `TIMER_DELAY_MS` or `TIMER_DELIVER_MS` is refused with code 13",
     ),
     (
-        "Transactional messages",
-        "a send with `TRAN_MSG=true` is refused with code 13; END_TRANSACTION is not supported",
-    ),
-    (
         "Retry by the broker and dead letters",
         "CONSUMER_SEND_MSG_BACK is not supported; Java consumers then retry within the client",
     ),
