@@ -36,8 +36,10 @@ final class Server implements AutoCloseable {
     private final Path dir;
     private final boolean ephemeral;
     private final String[] flags;
+    /** What runs the executable and gets its command line; nothing when it runs by itself. */
+    private List<String> wrapper = List.of();
     private Process process;
-    private String ports;
+    private String ports = "";
     private String namesrv;
     private String broker;
 
@@ -71,6 +73,44 @@ final class Server implements AutoCloseable {
         return start(false, flags);
     }
 
+    /**
+     * A server whose data directory is a file system of its own with this much room, in a mount namespace that ends with it;
+     * {@code filled} bytes of it are taken by the file {@link #filler}.
+     */
+    static Server onDiskOf(long bytes, long filled) {
+        Assumptions.assumeTrue(executable() != null, "needs a server of its own: set RMQ_LITE_BIN");
+        try {
+            Server server = new Server(Files.createTempDirectory("rmq-clients-"), false);
+            Assumptions.assumeFalse(server.isApache(), "Apache writes into its heap directory, too");
+            Path data = Files.createDirectory(server.dir.resolve("data"));
+            String mount = "mount -t tmpfs -o size=" + bytes + " rmq " + data + " && fallocate -l " + filled + " " + data + "/filler";
+            server.wrapper = List.of("unshare", "-rm", "sh", "-ec", mount + " && exec \"$@\"", "sh");
+            server.launch("0", "0");
+            return server;
+        } catch (IOException e) {
+            throw new IllegalStateException("no temporary directory for the server", e);
+        }
+    }
+
+    /** The file that takes room on the server's disk, seen from outside its namespace. */
+    Path filler() {
+        return Path.of("/proc/" + process.pid() + "/root" + dir.resolve("data/filler"));
+    }
+
+    /** Anonymous memory of the server's process, in bytes. */
+    long anonymousBytes() {
+        try {
+            for (String line : Files.readAllLines(Path.of("/proc/" + process.pid() + "/status"))) {
+                if (line.startsWith("RssAnon:")) {
+                    return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
+                }
+            }
+            throw new AssertionError("no RssAnon");
+        } catch (IOException e) {
+            throw new AssertionError("the server's memory cannot be read", e);
+        }
+    }
+
     private static String executable() {
         String path = System.getenv("RMQ_LITE_BIN");
         return path == null || path.isEmpty() ? null : path;
@@ -89,7 +129,8 @@ final class Server implements AutoCloseable {
     private void launch(String namesrvPort, String brokerPort) throws IOException {
         Path file = dir.resolve("ports.json");
         Files.deleteIfExists(file);
-        List<String> command = new ArrayList<>(List.of(executable(), "start", "--namesrv-port", namesrvPort,
+        List<String> command = new ArrayList<>(wrapper);
+        command.addAll(List.of(executable(), "start", "--namesrv-port", namesrvPort,
             "--broker-port", brokerPort, "--web-port", "0", "--ports-file", file.toString()));
         if (ephemeral) {
             command.add("--ephemeral");
