@@ -25,9 +25,6 @@ pub use routes::{Answer, Call, Outcome, Refusal, Routes, Service};
 /// Most connections of one listener; one more is closed at once with one log line.
 pub const CONNECTIONS_MAX: usize = 50_000;
 
-/// Silence after which a connection is closed (`serverChannelMaxIdleTimeSeconds`).
-pub const IDLE_MS_MAX: i64 = 120_000;
-
 /// Silence after which a connection gives back its buffers.
 const REST_AFTER_MS: i64 = 1_000;
 
@@ -41,7 +38,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves `routes` on a bound socket until `life` is cancelled.
+    /// Serves `routes` on a bound socket until `life` is cancelled; connections without a byte for `idle` are closed.
     ///
     /// On cancellation no new connection is accepted; open ones end when their requests are answered.
     pub fn serve<S: Service>(
@@ -49,6 +46,7 @@ impl Listener {
         routes: Arc<Routes<S>>,
         state: Arc<S>,
         clock: Clock,
+        idle: Duration,
         life: &Lifecycle,
     ) -> io::Result<Self> {
         let address = socket.local_addr()?;
@@ -61,13 +59,13 @@ impl Listener {
             stopping.cancelled().await;
             open.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|peer| peer.close());
         });
-        let idle = peers.clone();
+        let open = peers.clone();
         life.spawn_until_cancelled("idle sweep", async move {
             loop {
                 clock.sleep(IDLE_SWEEP).await;
                 let now_ms = clock.liveness_ms();
-                let limit_ms = now_ms - IDLE_MS_MAX;
-                for peer in idle.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                let limit_ms = now_ms - idle.as_millis() as i64;
+                for peer in open.lock().unwrap_or_else(PoisonError::into_inner).values() {
                     if peer.last_active_ms() < limit_ms {
                         tracing::debug!(peer = %peer.address(), "closing an idle connection");
                         peer.close();

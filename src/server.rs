@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::broker::address::Address;
 use crate::broker::{self, Broker, BrokerOptions};
@@ -34,6 +34,8 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(3);
 /// Where "any free port" is looked for first: below the ports that systems take for outgoing connections, so that
 /// a server that is started again on its port finds it free.
 const FREE_PORTS: std::ops::Range<u16> = 15_000..32_000;
+/// Connections to the console that may wait to be accepted.
+const WEB_BACKLOG: i32 = 128;
 /// Attempts before the system chooses.
 const FREE_PORT_TRIES: usize = 32;
 
@@ -139,16 +141,18 @@ impl Server {
         let faults = Faults::default();
         let (front, back) = (Lifecycle::new(), Lifecycle::new());
         let bind = settings.bind;
-        let name_server_socket = match settings.role {
-            Role::Broker => None,
-            _ => Some(listen("NameServer", bind, settings.namesrv_port, "--namesrv-port").await?),
+        let name_server_socket = if settings.role == Role::Broker {
+            None
+        } else {
+            let backlog = settings.namesrv.server_socket_backlog;
+            Some(listen("NameServer", bind, settings.namesrv_port, "--namesrv-port", backlog)?)
         };
         let broker_sockets = match settings.role {
             Role::NameServer => None,
-            _ => Some(broker_sockets(bind, settings.broker_port).await?),
+            _ => Some(broker_sockets(bind, settings.broker_port, settings.broker.server_socket_backlog)?),
         };
         let web_socket = match settings.web_port {
-            Some(port) => Some(listen("console", bind, port, "--web-port").await?),
+            Some(port) => Some(listen("console", bind, port, "--web-port", WEB_BACKLOG)?),
             None => None,
         };
         let directory = make_directories(&settings)?;
@@ -188,7 +192,8 @@ impl Server {
             endpoints.namesrv = Some(dialable(local(&socket)?));
             server.start(&back);
             let routes = Arc::new(namesrv::routes::routes());
-            serve(socket, routes, server.clone(), &clock, &front)?;
+            let idle = seconds(settings.namesrv.server_channel_max_idle_time_seconds);
+            serve(socket, routes, server.clone(), &clock, idle, &front)?;
         }
         let mut broker_routes = Vec::new();
         if let (Some(broker), Some(sockets)) = (&broker, broker_sockets) {
@@ -199,8 +204,9 @@ impl Server {
             let main = Arc::new(broker::routes::routes());
             let fast = Arc::new(broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT));
             broker_routes.extend([main.clone(), fast.clone()]);
-            serve(sockets.main, main, broker.clone(), &clock, &front)?;
-            serve(sockets.fast, fast, broker.clone(), &clock, &front)?;
+            let idle = seconds(settings.broker.server_channel_max_idle_time_seconds);
+            serve(sockets.main, main, broker.clone(), &clock, idle, &front)?;
+            serve(sockets.fast, fast, broker.clone(), &clock, idle, &front)?;
             if !broker.registration.settled(REGISTER_LIMIT).await {
                 tracing::warn!(
                     "no NameServer has taken the registration yet; clients will not find this broker"
@@ -277,16 +283,29 @@ impl Server {
     }
 }
 
-async fn listen(role: &'static str, ip: IpAddr, port: u16, flag: &str) -> Result<TcpListener, StartError> {
+fn listen(
+    role: &'static str,
+    ip: IpAddr,
+    port: u16,
+    flag: &str,
+    backlog: i32,
+) -> Result<TcpListener, StartError> {
+    let bind = |address: SocketAddr| {
+        let socket = if ip.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A server that is started again may have its port at once, whatever the last one's connections do.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(backlog.unsigned_abs())
+    };
     if port == 0 {
         for _ in 0..FREE_PORT_TRIES {
-            if let Ok(socket) = TcpListener::bind((ip, fastrand::u16(FREE_PORTS))).await {
+            if let Ok(socket) = bind((ip, fastrand::u16(FREE_PORTS)).into()) {
                 return Ok(socket);
             }
         }
     }
     let address = SocketAddr::new(ip, port);
-    TcpListener::bind(address).await.map_err(|source| {
+    bind(address).map_err(|source| {
         let remedy = match source.kind() {
             io::ErrorKind::AddrInUse => {
                 format!("stop what listens there, or choose another port with {flag} (0 is any)")
@@ -301,22 +320,26 @@ async fn listen(role: &'static str, ip: IpAddr, port: u16, flag: &str) -> Result
 /// Binds the broker's port and the fast port two below it.
 ///
 /// When any port will do, a pair of free ones is looked for, and else the fast port is any free one.
-async fn broker_sockets(ip: IpAddr, port: u16) -> Result<BrokerSockets, StartError> {
+fn broker_sockets(ip: IpAddr, port: u16, backlog: i32) -> Result<BrokerSockets, StartError> {
     let flag = "--broker-port";
     let role = "broker's fast port";
     let mut tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
     loop {
-        let main = listen("broker", ip, port, flag).await?;
+        let main = listen("broker", ip, port, flag, backlog)?;
         let beside = local(&main)?.port().wrapping_sub(2);
-        match listen(role, ip, beside, flag).await {
+        match listen(role, ip, beside, flag, backlog) {
             Ok(fast) => return Ok(BrokerSockets { main, fast }),
             Err(cause) if port != 0 => return Err(cause),
             Err(_) if tries == 0 => {
-                return Ok(BrokerSockets { main, fast: listen(role, ip, 0, flag).await? });
+                return Ok(BrokerSockets { main, fast: listen(role, ip, 0, flag, backlog)? });
             }
             Err(_) => tries -= 1,
         }
     }
+}
+
+fn seconds(number: i32) -> Duration {
+    Duration::from_secs(number.unsigned_abs().into())
 }
 
 fn local(socket: &TcpListener) -> Result<SocketAddr, StartError> {
@@ -385,9 +408,10 @@ fn serve<S: crate::remoting::Service>(
     routes: Arc<Routes<S>>,
     state: Arc<S>,
     clock: &Clock,
+    idle: Duration,
     life: &Lifecycle,
 ) -> Result<(), StartError> {
-    Listener::serve(socket, routes, state, clock.clone(), life).map(drop).map_err(StartError::Thread)
+    Listener::serve(socket, routes, state, clock.clone(), idle, life).map(drop).map_err(StartError::Thread)
 }
 
 /// Returns what clients, Spring and tests look for in their environment.

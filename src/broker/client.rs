@@ -29,7 +29,7 @@ use crate::wire::header::client::{
 const HEARTBEAT_GROUPS_MAX: usize = 2_000;
 
 /// Silence after which a client's connection counts as dead (`channelExpiredTimeout`).
-pub(crate) const CHANNEL_EXPIRED_MS: i64 = 120_000;
+const PRODUCER_EXPIRED_MS: i64 = 120_000;
 
 /// One connection of a client in one group.
 #[derive(Clone, Debug)]
@@ -245,10 +245,16 @@ pub(super) fn heart_beat(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
         version: call.version,
         last_update_ms: broker.clock.liveness_ms(),
     };
+    let keys = broker.keys();
     for consumer in data.consumer_data_set {
+        if keys.reject_pull_consumer_enable && consumer.consume_type == ConsumeType::ConsumeActively {
+            continue;
+        }
         consumer_heartbeat(broker, &member, consumer);
     }
-    for producer in data.producer_data_set {
+    // As the reference: without transactions nobody asks a producer anything, and only then it need not be known.
+    let known = keys.enable_register_producer || !keys.reject_transaction_message;
+    for producer in data.producer_data_set.into_iter().filter(|_| known) {
         if broker.producers.join(&producer.group_name, member.clone()) {
             broker.producer_joined(&producer.group_name);
         }
@@ -364,9 +370,9 @@ impl Broker {
 
     /// Closes connections of clients that have not been heard of for too long.
     pub(super) fn close_silent_clients(&self) {
-        let limit_ms = self.clock.liveness_ms() - CHANNEL_EXPIRED_MS;
-        let mut silent = self.consumers.silent_since(limit_ms);
-        silent.extend(self.producers.silent_since(limit_ms));
+        let now_ms = self.clock.liveness_ms();
+        let mut silent = self.consumers.silent_since(now_ms - self.keys().channel_expired_timeout);
+        silent.extend(self.producers.silent_since(now_ms - PRODUCER_EXPIRED_MS));
         for peer in silent {
             tracing::info!(peer = %peer.address(), "closing the connection of a client without heartbeats");
             self.client_gone(&peer);

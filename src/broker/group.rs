@@ -100,7 +100,9 @@ pub(super) fn delete_subscription_group(
     }
     let group = &call.header.group_name;
     broker.groups.delete(group);
-    broker.stats.forget_group(group);
+    if broker.keys().auto_delete_unused_stats {
+        broker.stats.forget_group(group);
+    }
     if call.header.clean_offset {
         broker.offsets.remove_group(group);
     }

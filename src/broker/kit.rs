@@ -98,7 +98,9 @@ impl Kit {
         let life = Lifecycle::new();
         broker.start(&life).unwrap();
         let routes = Arc::new(routes::routes());
-        let listener = Listener::serve(socket, routes, broker.clone(), clock.clone(), &life).unwrap();
+        let listener =
+            Listener::serve(socket, routes, broker.clone(), clock.clone(), Duration::from_secs(120), &life)
+                .unwrap();
         Self { broker, clock, config_file, faults, listener, life, settings, folder }
     }
 

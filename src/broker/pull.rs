@@ -12,6 +12,7 @@ use bytestring::ByteString;
 
 use super::Broker;
 use super::filter::tag::TagFilter;
+use super::name;
 use super::refusal::group_not_exist;
 use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome};
@@ -67,11 +68,16 @@ fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<O
     }
     let found = pull.read(broker);
     let may_wait = header.sys_flag & sys_flag::SUSPEND != 0 && header.suspend_timeout_millis > 0;
-    if !(may_wait && waits_for_more(found.status, pull.offset) && broker.keys().long_polling_enable) {
+    if !(may_wait && waits_for_more(found.status, pull.offset)) {
         return Ok(Outcome::Now(Ok(pull.reply(broker, found))));
     }
-    let limit = Duration::from_millis(header.suspend_timeout_millis.min(SUSPEND_MS_MAX) as u64);
-    Ok(hold(broker, pull, limit))
+    let keys = broker.keys();
+    let limit_ms = if keys.long_polling_enable {
+        header.suspend_timeout_millis.min(SUSPEND_MS_MAX)
+    } else {
+        keys.short_polling_time_mills
+    };
+    Ok(hold(broker, pull, Duration::from_millis(limit_ms.unsigned_abs())))
 }
 
 /// Says whether a read found nothing only because nothing has come yet (PULL_NOT_FOUND).
@@ -133,6 +139,12 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
             call.peer.address()
         );
         return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+    }
+    if keys.reject_pull_consumer_enable && !name::is_system_group(group) {
+        let member = broker.consumers.group(group).is_some_and(|it| it.members.contains_key(&call.peer.id()));
+        if !member {
+            return Err(super::refusal::pull_consumer_rejected());
+        }
     }
     Ok(Pull {
         filter: filter_of(broker, call, group_config.consume_broadcast_enable)?,

@@ -17,10 +17,6 @@ use crate::wire::fields::shorten;
 use crate::wire::header::admin::QueryConsumeQueueRequestHeader;
 use crate::wire::header::pull::{QueryMessageRequestHeader, ViewMessageRequestHeader};
 
-/// Most messages that a query returns (`maxMsgsNumBatch`).
-const QUERY_MAX: i32 = 64;
-/// What a query by a client's message id returns, whatever it asks for (`defaultQueryMaxNum`).
-const UNIQUE_KEY_QUERY_MAX: i32 = 32;
 /// Most entries of a consume queue in one answer.
 const ENTRIES_MAX: i32 = 1_000;
 
@@ -28,7 +24,9 @@ const ENTRIES_MAX: i32 = 1_000;
 pub(super) fn query_message(broker: &Arc<Broker>, call: Call<QueryMessageRequestHeader>) -> Answer {
     let QueryMessageRequestHeader { topic, key, max_num, begin_timestamp, end_timestamp, unique_key_query } =
         call.header;
-    let max = if unique_key_query { UNIQUE_KEY_QUERY_MAX } else { max_num.clamp(1, QUERY_MAX) };
+    let keys = broker.keys();
+    let max =
+        if unique_key_query { keys.default_query_max_num } else { max_num }.clamp(1, keys.max_msgs_num_batch);
     let found = broker.store.query_message(&topic, &key, max as usize, begin_timestamp, end_timestamp);
     if found.records.is_empty() {
         let remark = "can not find message, maybe time range not correct";

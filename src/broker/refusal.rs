@@ -62,6 +62,12 @@ pub(crate) fn group_without_members() -> Refusal {
     Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's group info not exist{FAQ_TAIL}"))
 }
 
+/// Refuses a pull by a connection that is no member of the group, where `rejectPullConsumerEnable` asks for one.
+pub(crate) fn pull_consumer_rejected() -> Refusal {
+    let remark = "the consumer's group info not exist, or the pull consumer is rejected by server.";
+    Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("{remark}{FAQ_TAIL}"))
+}
+
 /// Refuses a pull of a topic that the group's members do not subscribe to.
 pub(crate) fn subscription_not_exist() -> Refusal {
     Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's subscription not exist{FAQ_TAIL}"))

@@ -19,11 +19,8 @@ use crate::wire::body::register::RegisterBrokerBody;
 use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use crate::wire::code::{request, response};
 use crate::wire::command::Request;
-use crate::wire::fastjson;
 use crate::wire::header::route::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
 
-/// Limit of one call to a NameServer.
-const CALL_LIMIT: Duration = Duration::from_secs(6);
 /// Limit of the farewell.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
 /// Pause after a NameServer could not be reached.
@@ -192,7 +189,8 @@ async fn register(
     if broker.faults.strikes(FaultPoint::NameServerRegister, client.address().to_string().as_str()) {
         return Err("a fault was ordered".to_owned());
     }
-    let permission = broker.keys().broker_permission;
+    let keys = broker.keys().clone();
+    let permission = keys.broker_permission;
     let table = topics.into_iter().map(|topic| {
         let mut config = TopicConfig::clone(&topic);
         if permission != PERM_READ_WRITE {
@@ -208,7 +206,7 @@ async fn register(
         },
         ..Default::default()
     };
-    let body: Bytes = fastjson::to_string(&body).into();
+    let body: Bytes = body.encode(keys.compressed_register).into();
     let header = RegisterBrokerRequestHeader {
         broker_name: broker.name().into(),
         broker_addr: broker.address().registered().into(),
@@ -217,12 +215,13 @@ async fn register(
         broker_id: broker.id(),
         heartbeat_timeout_millis: None,
         enable_acting_master: Some(false),
-        compressed: false,
+        compressed: keys.compressed_register,
         zone_name: None,
         body_crc32: (crc32fast::hash(&body) & 0x7FFF_FFFF) as i32,
     };
     let request = Request::new(request::REGISTER_BROKER, &header).with_body(body);
-    let answer = client.call(request, CALL_LIMIT).await.map_err(|cause| cause.to_string())?;
+    let limit = Duration::from_millis(keys.register_broker_timeout_mills.unsigned_abs().into());
+    let answer = client.call(request, limit).await.map_err(|cause| cause.to_string())?;
     if answer.code == response::SUCCESS {
         return Ok(());
     }

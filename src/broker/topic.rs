@@ -173,7 +173,9 @@ fn delete(broker: &Arc<Broker>, topic: &str) -> Result<(), Refusal> {
     for topic in topics {
         if broker.topics.delete(&topic).is_some() {
             broker.offsets.remove_topic(&topic);
-            broker.stats.forget_topic(&topic);
+            if broker.keys().auto_delete_unused_stats {
+                broker.stats.forget_topic(&topic);
+            }
             broker.store.delete_topic(&topic)?;
             broker.hold.wake_topic(&topic);
         }

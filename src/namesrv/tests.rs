@@ -41,7 +41,9 @@ impl Rig {
         namesrv.start(&life);
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let routes = Arc::new(routes::routes());
-        let listener = Listener::serve(socket, routes, namesrv.clone(), clock.clone(), &life).unwrap();
+        let listener =
+            Listener::serve(socket, routes, namesrv.clone(), clock.clone(), Duration::from_secs(120), &life)
+                .unwrap();
         Self { namesrv, listener, clock, life, clients: Lifecycle::new(), directory }
     }
 

@@ -71,7 +71,7 @@ impl Rig {
         let (toy, life, clock) = (Arc::new(Toy::default()), Lifecycle::new(), Clock::new());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listener =
-            Listener::serve(socket, Arc::new(routes()), toy.clone(), clock.clone(), &life).unwrap();
+            Listener::serve(socket, Arc::new(routes()), toy.clone(), clock.clone(), IDLE, &life).unwrap();
         Self { toy, life, clients: Lifecycle::new(), clock, listener }
     }
 
@@ -92,6 +92,7 @@ fn request(code: i32) -> Request {
     Request::new(code, &NoHeader)
 }
 
+const IDLE: Duration = Duration::from_secs(120);
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A waiting request does not hold up later ones, and a caller can itself be called on its connection.
@@ -252,7 +253,7 @@ async fn idle_connections_are_closed() {
     let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
     let client = rig.client().await;
     client.call(request(1), LIMIT).await.unwrap();
-    let idle = Duration::from_millis(IDLE_MS_MAX as u64 + 20_000);
+    let idle = IDLE + Duration::from_secs(20);
     rig.clock.travel_in_order(idle).await;
     assert_eq!(client.call(request(1), LIMIT).await.unwrap().code, 0);
     assert_eq!(rig.listener.connections(), 2);

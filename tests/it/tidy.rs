@@ -134,3 +134,20 @@ fn every_file_has_a_header() {
     let bare: Vec<_> = bare.map(|(path, _)| path.display().to_string()).collect();
     assert!(bare.is_empty(), "no header: {bare:?}");
 }
+
+/// A key that the table calls working is read somewhere: otherwise the configuration page would promise too much.
+#[test]
+fn keys_that_work_are_read() {
+    let (tables, others): (Vec<_>, Vec<_>) =
+        sources().into_iter().partition(|(path, _)| path.to_str().unwrap().contains("/config/keys/"));
+    let lines = others.iter().flat_map(|(path, text)| product_lines(path, text));
+    let words: std::collections::HashSet<_> =
+        lines.flat_map(|(_, line)| line.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+    let mut working = 0;
+    for line in tables.iter().flat_map(|(_, text)| text.lines()).filter(|line| line.contains(" WORKS, \"")) {
+        let field = line.trim().split(':').next().unwrap();
+        assert!(words.contains(field), "{field} is marked as working, and nothing reads it");
+        working += 1;
+    }
+    assert!(working > 50, "only {working} working keys found");
+}

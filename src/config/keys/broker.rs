@@ -133,7 +133,7 @@ key_table! {
             // Registration.
             register_name_server_period: i32 = 30_000, limit Limit::Range(1, i32::MAX as i64), "registerNameServerPeriod", restart, WORKS, "milliseconds between registrations when nothing changes, taken into 10000 to 60000 as by Apache";
             register_broker_timeout_mills: i32 = 24_000, limit POSITIVE, "registerBrokerTimeoutMills", restart, WORKS, "milliseconds to wait for a NameServer's answer";
-            force_register: bool = true, "forceRegister", restart, WORKS, "registers each period even when no NameServer's copy is stale";
+            force_register: bool = true, "forceRegister", restart, idle("a registration is sent each period in any case"), "registers each period even when no NameServer's copy is stale";
             compressed_register: bool = false, "compressedRegister", restart, WORKS, "compresses the topics in a registration";
 
             // Topics and groups.
@@ -142,7 +142,7 @@ key_table! {
             cluster_topic_enable: bool = true, "clusterTopicEnable", restart, WORKS, "makes a topic with the cluster's name";
             broker_topic_enable: bool = true, "brokerTopicEnable", restart, WORKS, "makes a topic with the broker's name";
             auto_create_subscription_group: bool = true, "autoCreateSubscriptionGroup", live, WORKS, "creates a consumer group when it is first used";
-            enable_create_sys_group: bool = true, "enableCreateSysGroup", restart, WORKS, "makes the groups of RocketMQ's own tools at the start";
+            enable_create_sys_group: bool = true, "enableCreateSysGroup", restart, idle("the groups of RocketMQ's own tools may always be made"), "makes the groups of RocketMQ's own tools at the start";
             validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic", live, WORKS, "refuses to create or change system topics by request";
             enable_mixed_message_type: bool = false, "enableMixedMessageType", live, idle(PROXY), "lets topics take messages of every type";
             trace_topic_enable: bool = false, fast true, "traceTopicEnable", restart, WORKS, "makes the topic for message traces";
@@ -164,7 +164,7 @@ key_table! {
             // Pulling.
             long_polling_enable: bool = true, "longPollingEnable", live, WORKS, "holds a pull that finds nothing until a message comes or its time is over";
             short_polling_time_mills: i64 = 1_000, limit POSITIVE_LONG, "shortPollingTimeMills", live, WORKS, "milliseconds to hold a pull when longPollingEnable is off";
-            pull_batch_max_message_count: i32 = 160, limit POSITIVE, "pullBatchMaxMessageCount", live, WORKS, "messages that one pull may ask for";
+            pull_batch_max_message_count: i32 = 160, limit POSITIVE, "pullBatchMaxMessageCount", live, idle("Apache reads it nowhere either; a pull gets at most 1024 messages"), "messages that one pull may ask for";
             max_transfer_bytes_on_message_in_memory: i32 = 262_144, limit POSITIVE, "maxTransferBytesOnMessageInMemory", live, WORKS, "bytes in one pull answer";
             max_transfer_count_on_message_in_memory: i32 = 32, limit POSITIVE, "maxTransferCountOnMessageInMemory", live, WORKS, "messages in one pull answer";
             max_transfer_bytes_on_message_in_disk: i32 = 65_536, limit POSITIVE, "maxTransferBytesOnMessageInDisk", live, WORKS, "bytes in one pull answer from old data";
@@ -177,18 +177,18 @@ key_table! {
             filter_support_retry: bool = false, "filterSupportRetry", live, idle(KINDS), "applies SQL92 expressions to retried messages too";
             use_server_side_reset_offset: bool = true, "useServerSideResetOffset", live, WORKS, "resets offsets in the broker, so that consumers need not be online";
             enable_broadcast_offset_store: bool = true, "enableBroadcastOffsetStore", live, idle(PROXY), "remembers the progress of broadcast consumers behind a proxy";
-            flush_consumer_offset_interval: i32 = 5_000, limit POSITIVE, "flushConsumerOffsetInterval", restart, WORKS, "milliseconds between writings of consumer offsets";
+            flush_consumer_offset_interval: i32 = 5_000, limit POSITIVE, "flushConsumerOffsetInterval", restart, idle("what was committed is written down within half a second"), "milliseconds between writings of consumer offsets";
 
             // Clients.
             notify_consumer_ids_changed_enable: bool = true, "notifyConsumerIdsChangedEnable", live, WORKS, "tells consumers when their group changes";
-            channel_expired_timeout: i64 = 120_000, limit POSITIVE_LONG, "channelExpiredTimeout", live, WORKS, "milliseconds without a heartbeat after which a client is forgotten";
-            subscription_expired_timeout: i64 = 600_000, limit POSITIVE_LONG, "subscriptionExpiredTimeout", live, WORKS, "milliseconds after which a subscription that no heartbeat repeats is forgotten";
-            enable_register_producer: bool = true, "enableRegisterProducer", live, WORKS, "remembers producers from their heartbeats";
+            channel_expired_timeout: i64 = 120_000, limit POSITIVE_LONG, "channelExpiredTimeout", live, WORKS, "milliseconds without a heartbeat after which a consumer is forgotten";
+            subscription_expired_timeout: i64 = 600_000, limit POSITIVE_LONG, "subscriptionExpiredTimeout", live, idle("a subscription is known as long as a member repeats it"), "milliseconds after which a subscription that no heartbeat repeats is forgotten";
+            enable_register_producer: bool = true, "enableRegisterProducer", live, WORKS, "remembers producers from their heartbeats; they are forgotten only if rejectTransactionMessage is on, too";
             server_channel_max_idle_time_seconds: i32 = 120, limit POSITIVE, "serverChannelMaxIdleTimeSeconds", restart, WORKS, "seconds without a byte after which a connection is closed";
             server_socket_backlog: i32 = 1_024, limit POSITIVE, "serverSocketBacklog", restart, WORKS, "connections waiting to be accepted";
             server_load_balancer_enable: bool = true, "serverLoadBalancerEnable", live, idle(POP), "answers queue assignments";
             default_message_request_mode: MessageRequestMode = MessageRequestMode::Pull, "defaultMessageRequestMode", live, idle(POP), "how consumers of a group ask for messages unless told otherwise";
-            store_reply_message_enable: bool = true, "storeReplyMessageEnable", live, WORKS, "stores reply messages besides passing them on";
+            store_reply_message_enable: bool = true, "storeReplyMessageEnable", live, idle("reply messages are not available yet"), "stores reply messages besides passing them on";
             metrics_exporter_type: MetricsExporterType = MetricsExporterType::Disable, fast MetricsExporterType::Prom, "metricsExporterType", restart, idle(METRICS), "where Apache's broker sends its metrics";
             auto_delete_unused_stats: bool = true, "autoDeleteUnusedStats", live, WORKS, "drops the statistics of deleted topics and groups";
             config_black_list: String = "configBlackList;brokerConfigPath".into(), "configBlackList", restart, WORKS, "keys that UPDATE_BROKER_CONFIG refuses, separated by `;`";
