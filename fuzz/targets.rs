@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use rmq_lite::broker::filter::sql::SqlExpression;
 use rmq_lite::config::properties;
 use rmq_lite::wire::body::group::SubscriptionGroupWrapper;
 use rmq_lite::wire::body::heartbeat::HeartbeatData;
@@ -124,6 +125,25 @@ fn answer(command: &Command) {
 
 fn bytestring_of(text: &str) -> rmq_lite::wire::fields::FieldText<'_> {
     rmq_lite::wire::fields::FieldText::Shared(text.into())
+}
+
+/// An SQL92 expression, and behind the first line feed the properties string of a message. What is compiled decides
+/// the same way again, and its opposite is never true at the same time.
+pub fn sql(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let (text, properties) = (&data[..end], data.get(end + 1..).unwrap_or_default());
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    match SqlExpression::compile(text) {
+        Ok(expression) => {
+            let matches = expression.matches(properties);
+            assert_eq!(expression.matches(properties), matches);
+            // One level more may be too deep.
+            if let Ok(opposite) = SqlExpression::compile(&format!("NOT ({text})")) {
+                assert!(!(matches && opposite.matches(properties)), "{text}");
+            }
+        }
+        Err(refused) => assert!(refused.to_string().len() < 400),
+    }
 }
 
 /// Message records one behind the other; each is written again and read as the same.

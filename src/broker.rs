@@ -58,6 +58,8 @@ mod upkeep;
 
 use address::Address;
 use client::{Consumers, Producers};
+use filter::FilterCache;
+use filter::data::ConsumerFilters;
 use group::SubscriptionGroupTable;
 use hold::PullHold;
 use name::RETRY_PREFIX;
@@ -110,6 +112,8 @@ pub struct Broker {
     pub(crate) groups: SubscriptionGroupTable,
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) consumers: Consumers,
+    pub(crate) consumer_filters: ConsumerFilters,
+    pub(crate) filter_cache: FilterCache,
     pub(crate) producers: Producers,
     pub(crate) hold: Arc<PullHold>,
     pub(crate) locks: QueueLocks,
@@ -155,6 +159,8 @@ impl Broker {
             )?,
             offsets: ConsumerOffsets::default(),
             consumers: Consumers::default(),
+            consumer_filters: ConsumerFilters::load(&options.config_dir, clock.now_ms())?,
+            filter_cache: FilterCache::default(),
             producers: Producers::default(),
             hold: Arc::default(),
             locks: QueueLocks::default(),
@@ -232,6 +238,7 @@ impl Broker {
             loop {
                 broker.clock.sleep(HOUSEKEEPING).await;
                 broker.close_silent_clients();
+                broker.consumer_filters.expire(broker.clock.now_ms());
                 broker.stats.sample(broker.clock.now_ms());
                 for topic in broker.topics.expire_provisional() {
                     tracing::debug!(topic, "nobody used a topic that was only asked for");
@@ -348,8 +355,13 @@ impl Broker {
     /// Writes the configuration files whose tables have changed.
     fn save_changed(&self) {
         let offsets_file = self.config_dir.join(OFFSETS_FILE);
-        let saved =
-            [self.topics.save(), self.groups.save(), self.offsets.save(&offsets_file), self.schedule.save()];
+        let saved = [
+            self.topics.save(),
+            self.groups.save(),
+            self.offsets.save(&offsets_file),
+            self.schedule.save(),
+            self.consumer_filters.save(),
+        ];
         for saved in saved {
             if let Err(cause) = saved {
                 tracing::error!("cannot save the broker's configuration: {cause}");

@@ -8,9 +8,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use super::Broker;
-use super::filter::tag::TagFilter;
-use super::refusal::{group_without_members, subscription_not_exist};
+use super::filter::{Filter, FilterError, is_tag};
+use super::refusal::{
+    filter_not_supported, group_without_members, subscription_not_exist, subscription_parse_failed,
+};
 use crate::remoting::{Answer, Call, Peer, Refusal};
 use crate::wire::body;
 use crate::wire::body::heartbeat::{
@@ -51,8 +56,8 @@ pub struct Member {
 pub struct Subscription {
     /// What the client said.
     pub data: SubscriptionData,
-    /// Its compiled tag filter.
-    pub filter: Arc<TagFilter>,
+    /// Its compiled filter, or why there is none: a heartbeat with a bad expression is taken, a pull is not.
+    pub filter: Result<Arc<Filter>, FilterError>,
 }
 
 /// The online side of one consumer group.
@@ -74,6 +79,7 @@ pub struct ConsumerGroup {
 #[derive(Default)]
 pub struct Consumers {
     groups: RwLock<HashMap<String, ConsumerGroup>>,
+    heard: Notify,
 }
 
 impl Consumers {
@@ -83,6 +89,11 @@ impl Consumers {
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, ConsumerGroup>> {
         self.groups.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves after the next heartbeat of any group.
+    pub(crate) fn heard(&self) -> Notified<'_> {
+        self.heard.notified()
     }
 
     /// Returns a copy of an online group.
@@ -114,14 +125,20 @@ impl Consumers {
         Ok((found.clone(), group.message_model))
     }
 
+    /// Returns how a group filters a topic now, if it is online, subscribes to it and its expression can be read.
+    pub(crate) fn filter(&self, group: &str, topic: &str) -> Option<Arc<Filter>> {
+        let groups = self.read();
+        groups.get(group)?.subscriptions.get(topic)?.filter.as_ref().ok().cloned()
+    }
+
     /// Finds the member with this client id, the latest connection first.
     pub fn member(&self, group: &str, client_id: &str) -> Option<Member> {
         let groups = self.read();
         groups.get(group)?.members.values().rev().find(|member| member.client_id == client_id).cloned()
     }
 
-    /// Applies one heartbeat; says whether the members must be told.
-    fn heartbeat(&self, member: Member, data: ConsumerData) -> bool {
+    /// Applies one heartbeat; says whether the members must be told, and which topics are filtered otherwise now.
+    fn heartbeat(&self, member: Member, data: ConsumerData) -> (bool, Vec<String>) {
         let mut groups = self.write();
         let group = groups.entry(data.group_name).or_default();
         group.consume_type = data.consume_type;
@@ -129,19 +146,34 @@ impl Consumers {
         group.consume_from_where = data.consume_from_where;
         let mut changed = group.members.insert(member.peer.id(), member).is_none();
         let before = std::mem::take(&mut group.subscriptions);
+        let mut altered = Vec::new();
         for data in data.subscription_data_set {
             let former = before.get(&data.topic);
             // Apache tells the members only of new topics; a 4.x client that changes an expression then waits up
             // to 20 s for its own next look.
             changed |= former.is_none_or(|former| former.data.sub_string != data.sub_string);
             let kept = former.filter(|former| former.data.sub_version >= data.sub_version);
-            let subscription = kept.cloned().unwrap_or_else(|| Subscription {
-                filter: Arc::new(TagFilter::parse(&data.sub_string)),
-                data: data.clone(),
+            let subscription = kept.cloned().unwrap_or_else(|| {
+                // The version is new after every change of queues, the expression hardly ever.
+                let same = former.filter(|former| {
+                    former.data.sub_string == data.sub_string
+                        && former.data.expression_type == data.expression_type
+                });
+                let filter = same.map_or_else(
+                    || Filter::compile(&data.expression_type, &data.sub_string).map(Arc::new),
+                    |former| former.filter.clone(),
+                );
+                if same.is_none() && former.is_some() {
+                    altered.push(data.topic.clone());
+                }
+                Subscription { filter, data: data.clone() }
             });
             group.subscriptions.insert(data.topic, subscription);
         }
-        changed | before.keys().any(|topic| !group.subscriptions.contains_key(topic))
+        let changed = changed | before.keys().any(|topic| !group.subscriptions.contains_key(topic));
+        drop(groups);
+        self.heard.notify_waiters();
+        (changed, altered)
     }
 
     /// Takes a connection out of one group; returns its client id and the members that remain.
@@ -278,7 +310,15 @@ fn consumer_heartbeat(broker: &Arc<Broker>, member: &Member, data: ConsumerData)
     for subscription in &data.subscription_data_set {
         broker.topics.confirm(&subscription.topic);
     }
-    let changed = broker.consumers.heartbeat(member.clone(), data);
+    let now_ms = broker.clock.now_ms();
+    if broker.consumer_filters.heartbeat(&group, &data.subscription_data_set, now_ms) {
+        broker.saving.soon();
+    }
+    let (changed, altered) = broker.consumers.heartbeat(member.clone(), data);
+    for topic in altered {
+        // A pull that is held by the former expression would pass over what the new one wants.
+        broker.hold.wake_topic(&topic);
+    }
     if changed
         && config.notify_consumer_ids_changed_enable
         && let Some(group_now) = broker.consumers.group(&group)
@@ -329,14 +369,16 @@ pub(super) fn get_consumer_list_by_group(
 }
 
 /// CHECK_CLIENT_CONFIG (46): says before a consumer starts whether its expression can be served.
-pub(super) fn check_client_config(_: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
+pub(super) fn check_client_config(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
     let body: CheckClientRequestBody = body::decode("a client configuration", &call.body)?;
-    let kind = body.subscription_data.expression_type;
-    if kind.is_empty() || kind == "TAG" {
-        return Ok(Reply::success());
+    let SubscriptionData { expression_type, sub_string, .. } = body.subscription_data;
+    if !is_tag(&expression_type) {
+        if !broker.keys().enable_property_filter {
+            return Err(filter_not_supported(&expression_type));
+        }
+        broker.filter_cache.compile(&expression_type, &sub_string).map_err(subscription_parse_failed)?;
     }
-    let remark = format!("The broker does not support consumer to filter message by {kind}");
-    Err(Refusal::new(response::SYSTEM_ERROR, remark))
+    Ok(Reply::success())
 }
 
 impl Broker {
@@ -350,6 +392,9 @@ impl Broker {
 
     fn consumer_left(&self, group: &str, peer: &Arc<Peer>) {
         let Some((member, left)) = self.consumers.leave(group, peer.id()) else { return };
+        if left.members.is_empty() && self.consumer_filters.group_gone(group, self.clock.now_ms()) {
+            self.saving.soon();
+        }
         if !left.members.values().any(|other| other.client_id == member.client_id) {
             // Apache keeps a crashed consumer's locks for up to a minute; nobody else could hold its queues.
             self.locks.release_client(group, &member.client_id);

@@ -1,7 +1,7 @@
 //! Held pulls: who waits for the next message of which queue.
 //!
-//! A pull that finds nothing registers here and awaits; an arrival that passes its tag filter wakes it. The
-//! waiting itself, its time-out included, is the pull's own `await` (see [`super::pull`]). Mirrors
+//! A pull that finds nothing registers here and awaits; an arrival that passes its tag filter wakes it, and any
+//! arrival one that filters by SQL92, which then looks for itself: the sender's thread reads no record. The waiting itself, its time-out included, is the pull's own `await` (see [`super::pull`]). Mirrors
 //! `PullRequestHoldService` and `ManyPullRequest`, without their five-second sweep.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::filter::tag::TagFilter;
+use super::filter::Filter;
 use crate::store::{Arrival, QueueOffset};
 
 /// Held pulls by topic, then by queue.
@@ -30,7 +30,7 @@ pub struct PullHold {
 struct Waiter {
     id: u64,
     offset: QueueOffset,
-    filter: Arc<TagFilter>,
+    filter: Arc<Filter>,
     wake: oneshot::Sender<()>,
 }
 
@@ -52,7 +52,7 @@ impl PullHold {
         topic: &str,
         queue_id: i32,
         offset: QueueOffset,
-        filter: Arc<TagFilter>,
+        filter: Arc<Filter>,
     ) -> Held {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (wake, woken) = oneshot::channel();
@@ -80,7 +80,7 @@ impl PullHold {
                 continue;
             };
             awake.extend(queue.extract_if(.., |waiter| {
-                arrival.max_offset > waiter.offset && waiter.filter.matches(arrival.tags_code)
+                arrival.max_offset > waiter.offset && waiter.filter.matches_code(arrival.tags_code)
             }));
         }
         drop(table);
@@ -160,7 +160,7 @@ mod tests {
     #[tokio::test]
     async fn wakes_for_the_right_message() {
         let hold = Arc::new(PullHold::default());
-        let mut held = hold.hold("T", 1, QueueOffset(5), Arc::new(TagFilter::parse("a || b")));
+        let mut held = hold.hold("T", 1, QueueOffset(5), Arc::new(Filter::compile("TAG", "a || b").unwrap()));
         hold.arrived(&[arrival(0, 9, 97), arrival(1, 5, 97), arrival(1, 6, 99)]);
         assert!(futures_util::FutureExt::now_or_never(held.woken()).is_none());
         hold.arrived(&[arrival(1, 7, 98)]);
@@ -173,9 +173,9 @@ mod tests {
     #[tokio::test]
     async fn leaves_nothing_behind() {
         let hold = Arc::new(PullHold::default());
-        drop(hold.hold("T", 1, QueueOffset(0), Arc::new(TagFilter::All)));
+        drop(hold.hold("T", 1, QueueOffset(0), Arc::new(Filter::ALL)));
         assert!(hold.lock().is_empty());
-        let mut held = hold.hold("T", 1, QueueOffset(0), Arc::new(TagFilter::All));
+        let mut held = hold.hold("T", 1, QueueOffset(0), Arc::new(Filter::ALL));
         hold.wake_all();
         held.woken().await;
         drop(held);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::address::Address;
-use super::filter::tag::TagFilter;
+use super::filter::Filter;
 use super::{Broker, BrokerOptions, routes, store_options};
 use crate::clock::Clock;
 use crate::config::keys::{BrokerKeys, Machine, Origin, Timings};
@@ -117,7 +117,7 @@ impl Kit {
             if end.0 >= count as i64 {
                 break;
             }
-            let mut held = self.broker.hold.hold(topic, queue_id, end, Arc::new(TagFilter::All));
+            let mut held = self.broker.hold.hold(topic, queue_id, end, Arc::new(Filter::ALL));
             if self.broker.store.max_offset_in_queue(topic, queue_id) == end {
                 let woken = tokio::time::timeout(Duration::from_secs(30), held.woken()).await;
                 woken.unwrap_or_else(|_| panic!("{topic}/{queue_id} has {end:?} messages, not {count}"));

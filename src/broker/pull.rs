@@ -2,7 +2,9 @@
 //!
 //! Flows in: PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361). Flows out: records exactly as they are stored, as
 //! slices of the mapped file. A pull that finds nothing new is held: it awaits an arrival, its own time-out or
-//! the end of the server, then reads once more. Mirrors `PullMessageProcessor` and
+//! the end of the server, then reads once more, by the expression that its group has then; one that filters by SQL92
+//! waits on while what comes is for others.
+//! Mirrors `PullMessageProcessor` and
 //! `DefaultPullMessageResultHandler`.
 
 use std::sync::Arc;
@@ -11,11 +13,11 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::Broker;
-use super::filter::tag::TagFilter;
+use super::filter::{Filter, is_tag};
 use super::name;
-use super::refusal::group_not_exist;
+use super::refusal::{filter_not_supported, group_not_exist, subscription_parse_failed};
 use crate::remoting::{Call, Outcome, Refusal};
-use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome};
+use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome, RecordFilter};
 use crate::wire::body::heartbeat::MessageModel;
 use crate::wire::code::response;
 use crate::wire::command::{Body, Reply};
@@ -34,20 +36,68 @@ const PERM_READ: i32 = 4;
 const BATCH_MAX: i32 = 1024;
 /// A held pull never waits longer, whatever it asks for.
 const SUSPEND_MS_MAX: i64 = 600_000;
+/// How long a pull waits for the heartbeat that brings its expression.
+const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
 
 /// PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361).
 pub(super) fn pull_message(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Outcome {
+    if awaits_heartbeat(broker, &call.header) {
+        return pull_after_heartbeat(broker, call);
+    }
     start(broker, call).unwrap_or_else(|refusal| Outcome::Now(Err(refusal)))
+}
+
+/// Says whether the client has another SQL92 expression than its last heartbeat may have said.
+///
+/// A new version follows every change of the client's queues, and its pulls often come before the heartbeat with it.
+/// The reference refuses them until the next one, which may take 30 s.
+fn awaits_heartbeat(broker: &Broker, header: &PullMessageRequestHeader) -> bool {
+    header.sys_flag & sys_flag::SUBSCRIPTION == 0
+        && header.expression_type.as_deref().is_some_and(|kind| !is_tag(kind))
+        && broker.consumers.subscription(&header.consumer_group, &header.topic).is_ok_and(|(known, _)| {
+            !is_tag(&known.data.expression_type) && known.data.sub_version < header.sub_version
+        })
+}
+
+fn pull_after_heartbeat(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Outcome {
+    let broker = broker.clone();
+    Outcome::later(async move {
+        let time_over = broker.clock.sleep(HEARTBEAT_WAIT);
+        tokio::pin!(time_over);
+        loop {
+            let heard = broker.consumers.heard();
+            tokio::pin!(heard);
+            // From here on no heartbeat is missed.
+            heard.as_mut().enable();
+            if !awaits_heartbeat(&broker, &call.header) {
+                break;
+            }
+            tokio::select! {
+                () = heard => {}
+                () = &mut time_over => {
+                    let remark = "the consumer's subscription not latest";
+                    return Err(Refusal::new(response::SUBSCRIPTION_NOT_LATEST, remark));
+                }
+            }
+        }
+        match start(&broker, call)? {
+            Outcome::Now(answer) => answer,
+            Outcome::Later(answer) => answer.await,
+            Outcome::Never => unreachable!("a pull is always answered"),
+        }
+    })
 }
 
 /// A pull whose checks have passed.
 struct Pull {
+    /// Whether the filter is what the group's last heartbeat said, so that the next one changes it.
+    follows_group: bool,
     group: ByteString,
     topic: ByteString,
     queue_id: i32,
     offset: QueueOffset,
     limits: ReadLimits,
-    filter: Arc<TagFilter>,
+    filter: Arc<Filter>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
     came_ms: i64,
@@ -91,21 +141,37 @@ fn waits_for_more(status: GetMessageStatus, offset: QueueOffset) -> bool {
     }
 }
 
-fn hold(broker: &Arc<Broker>, pull: Pull, limit: Duration) -> Outcome {
+fn hold(broker: &Arc<Broker>, mut pull: Pull, limit: Duration) -> Outcome {
     let broker = broker.clone();
+    let from = pull.offset;
     let mut held = broker.hold.hold(&pull.topic, pull.queue_id, pull.offset, pull.filter.clone());
     // A message that arrived between the read and the hold woke nobody.
-    let arrived = broker.store.max_offset_in_queue(&pull.topic, pull.queue_id) > pull.offset;
+    let mut arrived = broker.store.max_offset_in_queue(&pull.topic, pull.queue_id) > pull.offset;
     Outcome::later(async move {
-        if !arrived && !broker.is_stopping() {
-            tokio::select! {
-                () = held.woken() => {}
-                () = broker.clock.sleep(limit) => {}
+        let time_over = broker.clock.sleep(limit);
+        tokio::pin!(time_over);
+        loop {
+            let mut is_over = broker.is_stopping();
+            if !arrived && !is_over {
+                tokio::select! {
+                    () = held.woken() => {}
+                    () = &mut time_over => is_over = true,
+                }
             }
+            drop(held);
+            if pull.take_newer_filter(&broker) {
+                pull.offset = from;
+            }
+            let found = pull.read(&broker);
+            let in_vain = found.status == GetMessageStatus::NoMatchedMessage && pull.filter.needs_record();
+            if is_over || broker.is_stopping() || !in_vain {
+                return Ok(pull.reply(&broker, found));
+            }
+            // Whatever came is for others: it is behind this pull now, which waits on.
+            pull.offset = found.next_begin_offset;
+            held = broker.hold.hold(&pull.topic, pull.queue_id, pull.offset, pull.filter.clone());
+            arrived = broker.store.max_offset_in_queue(&pull.topic, pull.queue_id) > pull.offset;
         }
-        drop(held);
-        let found = pull.read(&broker);
-        Ok(pull.reply(&broker, found))
     })
 }
 
@@ -146,8 +212,10 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
             return Err(super::refusal::pull_consumer_rejected());
         }
     }
+    let (filter, follows_group) = filter_of(broker, call, group_config.consume_broadcast_enable)?;
     Ok(Pull {
-        filter: filter_of(broker, call, group_config.consume_broadcast_enable)?,
+        follows_group,
+        filter,
         group: group.clone(),
         topic: topic.clone(),
         queue_id: header.queue_id,
@@ -159,17 +227,19 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
     })
 }
 
-/// Finds the filter: in the request itself, or in what the group's heartbeats said.
+/// Finds the filter: in the request itself, or in what the group's heartbeats said; says whether it is theirs.
 fn filter_of(
     broker: &Broker,
     call: &Call<PullMessageRequestHeader>,
     broadcast_allowed: bool,
-) -> Result<Arc<TagFilter>, Refusal> {
+) -> Result<(Arc<Filter>, bool), Refusal> {
     let header = &call.header;
     let carried = header.subscription.as_deref().unwrap_or_default();
     if header.sys_flag & sys_flag::SUBSCRIPTION != 0 {
-        refuse_other_than_tags(header.expression_type.as_deref().unwrap_or_default())?;
-        return Ok(Arc::new(TagFilter::parse(carried)));
+        let kind = header.expression_type.as_deref().unwrap_or_default();
+        refuse_unserved(broker, kind)?;
+        let filter = broker.filter_cache.compile(kind, carried).map_err(subscription_parse_failed)?;
+        return Ok((filter, false));
     }
     let (subscription, message_model) =
         broker.consumers.subscription(&header.consumer_group, &header.topic)?;
@@ -183,29 +253,40 @@ fn filter_of(
             format!("the consumer group[{}] is forbidden for topic[{}]", header.consumer_group, header.topic);
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
-    refuse_other_than_tags(&subscription.data.expression_type)?;
-    if subscription.data.sub_version < header.sub_version {
+    refuse_unserved(broker, &subscription.data.expression_type)?;
+    if subscription.data.sub_version < header.sub_version && is_tag(&subscription.data.expression_type) {
         // The client has a newer expression than its last heartbeat said. Apache refuses such pulls until the
         // next heartbeat, up to 30 s; sending everything instead loses nothing, as the client filters again.
-        return Ok(Arc::new(TagFilter::All));
+        return Ok((Arc::new(Filter::ALL), false));
     }
-    Ok(subscription.filter)
+    let filter = subscription.filter.map_err(|cause| {
+        let remark =
+            format!("The broker's consumer filter data is not exist!Your expression may be wrong! {cause}");
+        Refusal::new(response::FILTER_DATA_NOT_EXIST, remark)
+    })?;
+    Ok((filter, true))
 }
 
-fn refuse_other_than_tags(expression_type: &str) -> Result<(), Refusal> {
-    match expression_type {
-        "" | "TAG" => Ok(()),
-        other => {
-            let remark = format!("The broker does not support consumer to filter message by {other}");
-            Err(Refusal::new(response::SYSTEM_ERROR, remark))
-        }
+fn refuse_unserved(broker: &Broker, kind: &str) -> Result<(), Refusal> {
+    if is_tag(kind) || broker.keys().enable_property_filter {
+        return Ok(());
     }
+    Err(filter_not_supported(kind))
 }
 
 impl Pull {
+    /// Filters by what the group's members want by now; says whether that is something else than before.
+    fn take_newer_filter(&mut self, broker: &Broker) -> bool {
+        let newer = self.follows_group.then(|| broker.consumers.filter(&self.group, &self.topic)).flatten();
+        let newer = newer.filter(|newer| !Arc::ptr_eq(newer, &self.filter));
+        newer.map(|newer| self.filter = newer).is_some()
+    }
+
     fn read(&self, broker: &Broker) -> ReadOutcome {
-        let filter = |code| self.filter.matches(code);
-        broker.store.read(&self.topic, self.queue_id, self.offset, &self.limits, &filter, None)
+        let by_code = |code| self.filter.matches_code(code);
+        let by_record = |record: &[u8]| self.filter.matches_record(record);
+        let by_record: Option<RecordFilter<'_>> = self.filter.needs_record().then_some(&by_record);
+        broker.store.read(&self.topic, self.queue_id, self.offset, &self.limits, &by_code, by_record)
     }
 
     /// Answers with what a read found; the code says what the client should do next.
@@ -276,5 +357,186 @@ impl Pull {
             reply.fields.push(name, FieldText::Int(value));
         }
         reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::broker::kit::{Kit, RawClient, refusal};
+    use crate::wire::code::{request, response};
+    use crate::wire::command::Command;
+    use crate::wire::message::MessageRecord;
+
+    fn heartbeat(expression: &str, version: i64) -> String {
+        format!(
+            r#"{{"clientID":"c","consumerDataSet":[{{"groupName":"g","subscriptionDataSet":[{{"topic":"T","subString":"{expression}","expressionType":"SQL92","subVersion":{version}}}]}}]}}"#
+        )
+    }
+
+    async fn start() -> (Kit, RawClient) {
+        let kit = Kit::start(&[("enablePropertyFilter", "true")]).await;
+        kit.broker.topics.create_in_send("TBW102", "T", 1).unwrap();
+        let client = kit.client().await;
+        (kit, client)
+    }
+
+    async fn pull(client: &mut RawClient, offset: &str, flags: &str, more: &[(&'static str, &str)]) -> i32 {
+        let fields = [
+            ("consumerGroup", "g"),
+            ("topic", "T"),
+            ("queueId", "0"),
+            ("queueOffset", offset),
+            ("maxMsgNums", "32"),
+            ("sysFlag", flags),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "30000"),
+            ("subVersion", "1"),
+            ("expressionType", "SQL92"),
+        ];
+        client.send(request::PULL_MESSAGE, &[&fields[..], more].concat(), "").await
+    }
+
+    fn bodies(answer: &Command) -> Vec<&str> {
+        let records = MessageRecord::decode_all(&answer.body).map(|record| record.unwrap().body);
+        records.map(|body| std::str::from_utf8(body).unwrap()).collect()
+    }
+
+    /// A pull gets what its group's expression, or its own, lets through, and goes on behind the rest.
+    #[tokio::test]
+    async fn filters_by_sql() {
+        let (kit, mut client) = start().await;
+        for (body, number) in [("one", "1"), ("two", "2"), ("three", "3")] {
+            kit.put("T", 0, &[body], &format!("n\u{1}{number}\u{2}"));
+        }
+        kit.put("T", 0, &["none"], "");
+        client.call(request::HEART_BEAT, &[], heartbeat("n BETWEEN 2 AND 9", 1)).await;
+        let opaque = pull(&mut client, "0", "0", &[]).await;
+        let answer = client.answer(opaque).await;
+        assert_eq!(bodies(&answer), ["two", "three"]);
+        assert_eq!(answer.fields.get("nextBeginOffset"), Some("4"));
+        let opaque = pull(&mut client, "0", "4", &[("subscription", "n = 1 OR n IS NULL")]).await;
+        assert_eq!(bodies(&client.answer(opaque).await), ["one", "none"]);
+        let opaque = pull(&mut client, "2", "4", &[("subscription", "n = 1")]).await;
+        let answer = client.answer(opaque).await;
+        assert_eq!(answer.code, response::PULL_RETRY_IMMEDIATELY);
+        assert_eq!(answer.fields.get("nextBeginOffset"), Some("4"));
+    }
+
+    /// A held pull sleeps through messages for others and answers with the first of its own.
+    #[tokio::test]
+    async fn is_held_until_a_message_matches() {
+        let (kit, mut client) = start().await;
+        client.call(request::HEART_BEAT, &[], heartbeat("n = 7", 1)).await;
+        let opaque = pull(&mut client, "0", "2", &[]).await;
+        for _ in 0..3 {
+            client.call(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")], "").await;
+            kit.put("T", 0, &["other"], "n\u{1}6\u{2}");
+        }
+        kit.put("T", 0, &["mine"], "n\u{1}7\u{2}");
+        let answer = client.answer(opaque).await;
+        assert_eq!((answer.code, bodies(&answer)), (response::SUCCESS, vec!["mine"]));
+        assert_eq!(answer.fields.get("nextBeginOffset"), Some("4"));
+    }
+
+    /// A held pull that only saw messages of others ends behind them when its time is over.
+    #[tokio::test]
+    async fn ends_behind_what_it_passed() {
+        let (kit, mut client) = start().await;
+        client.call(request::HEART_BEAT, &[], heartbeat("n = 7", 1)).await;
+        let opaque = pull(&mut client, "0", "2", &[]).await;
+        client.call(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")], "").await;
+        kit.put("T", 0, &["other", "other"], "n\u{1}6\u{2}");
+        kit.clock.travel(std::time::Duration::from_secs(31));
+        let answer = client.answer(opaque).await;
+        assert!(bodies(&answer).is_empty());
+        assert_eq!(answer.fields.get("nextBeginOffset"), Some("2"));
+    }
+
+    /// An expression that cannot be read is refused with its place, wherever it comes from; nobody gets everything.
+    #[tokio::test]
+    async fn refuses_bad_expressions() {
+        let (kit, mut client) = start().await;
+        kit.put("T", 0, &["m"], "");
+        client.call(request::HEART_BEAT, &[], heartbeat("n >", 1)).await;
+        let opaque = pull(&mut client, "0", "0", &[]).await;
+        let place =
+            "Invalid MessageSelector. a value, a property or '(' is expected: character 4, at the end";
+        let remark =
+            format!("The broker's consumer filter data is not exist!Your expression may be wrong! {place}");
+        assert_eq!(refusal(&client.answer(opaque).await), (response::FILTER_DATA_NOT_EXIST, remark.as_str()));
+        let opaque = pull(&mut client, "0", "4", &[("subscription", "n >")]).await;
+        assert_eq!(refusal(&client.answer(opaque).await), (response::SUBSCRIPTION_PARSE_FAILED, place));
+        let check = |kind: &str, text: &str| {
+            format!(
+                r#"{{"clientId":"c","group":"g","subscriptionData":{{"topic":"T","subString":"{text}","expressionType":"{kind}"}}}}"#
+            )
+        };
+        for (kind, text, code, remark) in [
+            ("SQL92", "n >", response::SUBSCRIPTION_PARSE_FAILED, place),
+            ("SQL92", "n > 1", response::SUCCESS, ""),
+            ("XPATH", "//a", response::SUBSCRIPTION_PARSE_FAILED, "XPATH is neither TAG nor SQL92"),
+            ("TAG", "a || b", response::SUCCESS, ""),
+        ] {
+            let answer = client.call(request::CHECK_CLIENT_CONFIG, &[], check(kind, text)).await;
+            assert_eq!(refusal(&answer), (code, remark), "{kind} {text}");
+        }
+        let off = Kit::start(&[]).await;
+        let mut client = off.client().await;
+        let answer = client.call(request::CHECK_CLIENT_CONFIG, &[], check("SQL92", "n > 1")).await;
+        let remark = "The broker does not support consumer to filter message by SQL92";
+        assert_eq!(refusal(&answer), (response::SYSTEM_ERROR, remark));
+    }
+
+    /// A pull that is newer than the last heartbeat waits for the next one: it must not be served by the old expression.
+    #[tokio::test]
+    async fn waits_for_the_heartbeat_with_its_expression() {
+        let (kit, mut client) = start().await;
+        let mut other = kit.client().await;
+        kit.put("T", 0, &["six"], "n\u{1}6\u{2}");
+        kit.put("T", 0, &["seven"], "n\u{1}7\u{2}");
+        client.call(request::HEART_BEAT, &[], heartbeat("n = 6", 0)).await;
+        let opaque = pull(&mut client, "0", "0", &[]).await;
+        other.call(request::HEART_BEAT, &[], heartbeat("n = 7", 1)).await;
+        assert_eq!(bodies(&client.answer(opaque).await), ["seven"]);
+        let opaque = pull(&mut client, "0", "0", &[("subVersion", "2")]).await;
+        client.call(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")], "").await;
+        kit.clock.travel(std::time::Duration::from_secs(6));
+        let remark = "the consumer's subscription not latest";
+        assert_eq!(refusal(&client.answer(opaque).await), (response::SUBSCRIPTION_NOT_LATEST, remark));
+    }
+
+    /// A new expression holds from now on, also for a pull that waits, which then looks again at what it has passed.
+    #[tokio::test]
+    async fn a_held_pull_follows_its_group() {
+        let (kit, mut client) = start().await;
+        let mut other = kit.client().await;
+        client.call(request::HEART_BEAT, &[], heartbeat("n = 6", 1)).await;
+        let opaque = pull(&mut client, "0", "2", &[]).await;
+        client.call(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")], "").await;
+        kit.put("T", 0, &["seven"], "n\u{1}7\u{2}");
+        other.call(request::HEART_BEAT, &[], heartbeat("n = 7", 2)).await;
+        assert_eq!(bodies(&client.answer(opaque).await), ["seven"]);
+    }
+
+    /// The file says who filters what, and since when nobody of the group is there any more.
+    #[tokio::test]
+    async fn writes_consumer_filter_json() {
+        let (kit, mut client) = start().await;
+        client.call(request::HEART_BEAT, &[], heartbeat("n = 6", 5)).await;
+        kit.broker.consumer_filters.save().unwrap();
+        let file = kit.config_file.with_file_name("store").join("config/consumerFilter.json");
+        let text: String = std::fs::read_to_string(&file).unwrap().split_whitespace().collect();
+        assert!(
+            text.starts_with(r#"{"filterDataByTopic":{"T":{"groupFilterData":{"g":{"bornTime":17"#),
+            "{text}"
+        );
+        assert!(text.ends_with(r#""clientVersion":5,"consumerGroup":"g","deadTime":0,"expression":"n=6","expressionType":"SQL92","topic":"T"}},"topic":"T"}}}"#), "{text}");
+        client.call(request::UNREGISTER_CLIENT, &[("clientID", "c"), ("consumerGroup", "g")], "").await;
+        assert!(kit.broker.consumer_filters.save().unwrap());
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains(r#""deadTime":0"#), "{text}");
+        kit.broker.consumer_filters.expire(kit.clock.now_ms() + 24 * 3600 * 1000);
+        assert!(kit.broker.consumer_filters.save().unwrap());
+        assert!(!std::fs::read_to_string(&file).unwrap().contains("expression"));
     }
 }

@@ -86,7 +86,9 @@ pub(super) fn query_consume_queue(
             physic_offset: entry.physical_offset.0,
             physic_size: entry.size,
             tags_code: entry.tags_code,
-            eval: filter.as_ref().is_some_and(|filter| filter.matches(entry.tags_code)),
+            eval: filter.as_ref().is_some_and(|filter| {
+                filter.as_ref().is_ok_and(|filter| filter.matches_code(entry.tags_code))
+            }),
             ..ConsumeQueueData::default()
         });
         body.queue_data = shown.collect();

@@ -3,6 +3,7 @@
 //! The wording is what real clients and tools match on; where Apache's text helps nobody, ours follows it with
 //! what a person can do.
 
+use super::filter::FilterError;
 use crate::remoting::Refusal;
 use crate::store;
 use crate::wire::code::response;
@@ -66,6 +67,18 @@ pub(crate) fn group_without_members() -> Refusal {
 pub(crate) fn pull_consumer_rejected() -> Refusal {
     let remark = "the consumer's group info not exist, or the pull consumer is rejected by server.";
     Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("{remark}{FAQ_TAIL}"))
+}
+
+/// Refuses a kind of expression that is switched off or unknown.
+pub(crate) fn filter_not_supported(kind: &str) -> Refusal {
+    let kind: String = kind.chars().take(64).collect();
+    let remark = format!("The broker does not support consumer to filter message by {kind}");
+    Refusal::new(response::SYSTEM_ERROR, remark)
+}
+
+/// Refuses an expression that cannot be compiled; the text says where it is wrong.
+pub(crate) fn subscription_parse_failed(cause: FilterError) -> Refusal {
+    Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, cause)
 }
 
 /// Refuses a pull of a topic that the group's members do not subscribe to.

@@ -26,10 +26,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "Retry by the broker and dead letters",
         "CONSUMER_SEND_MSG_BACK is not supported; Java consumers then retry within the client",
     ),
-    (
-        "SQL92 filters",
-        "subscriptions with SQL92 are refused with code 1, as by an Apache broker with `enablePropertyFilter=false`",
-    ),
     ("POP consumption", "no POP code is supported; 5.x push consumers use pull, which is their default"),
     ("Request-reply", "SEND_REPLY_MESSAGE is not supported"),
     (

@@ -31,4 +31,14 @@ macro_rules! replayed {
     )*};
 }
 
-replayed!(frame, header_json, header_binary, record, batch, message_properties, properties_file, fastjson);
+replayed!(
+    frame,
+    header_json,
+    header_binary,
+    record,
+    batch,
+    message_properties,
+    properties_file,
+    fastjson,
+    sql
+);

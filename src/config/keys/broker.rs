@@ -17,7 +17,8 @@ const fn idle(reason: &'static str) -> Effect {
 }
 
 // Features that other versions of this program bring: their keys already have fields.
-const KINDS: &str = "delayed and SQL92-filtered messages are not available yet";
+const KINDS: &str = "delayed messages of every kind are not available yet";
+const RETRY_FILTER: &str = "a message is retried by the group that took it: it is not filtered again";
 const POP: &str = "pop consumption is not available yet";
 const REPLICATION: &str = "slaves are not available yet";
 const PROXY: &str = "the gRPC endpoint is not available yet";
@@ -173,8 +174,8 @@ key_table! {
             max_filter_message_size: i32 = 16_000, limit POSITIVE, "maxFilterMessageSize", live, WORKS, "bytes of consume queue that one filtered pull may look through";
             travel_cq_file_num_when_get_message: i32 = 1, limit POSITIVE, "travelCqFileNumWhenGetMessage", live, idle("a pull looks into as many files as it needs"), "consume-queue files that one pull may look into";
             reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live, WORKS, "refuses consumers of the old pull kind";
-            enable_property_filter: bool = false, fast true, "enablePropertyFilter", live, idle(KINDS), "lets consumers filter with SQL92 expressions";
-            filter_support_retry: bool = false, "filterSupportRetry", live, idle(KINDS), "applies SQL92 expressions to retried messages too";
+            enable_property_filter: bool = false, fast true, "enablePropertyFilter", live, WORKS, "lets consumers filter with SQL92 expressions";
+            filter_support_retry: bool = false, "filterSupportRetry", live, idle(RETRY_FILTER), "applies SQL92 expressions to retried messages too";
             use_server_side_reset_offset: bool = true, "useServerSideResetOffset", live, WORKS, "resets offsets in the broker, so that consumers need not be online";
             enable_broadcast_offset_store: bool = true, "enableBroadcastOffsetStore", live, idle(PROXY), "remembers the progress of broadcast consumers behind a proxy";
             flush_consumer_offset_interval: i32 = 5_000, limit POSITIVE, "flushConsumerOffsetInterval", restart, idle("what was committed is written down within half a second"), "milliseconds between writings of consumer offsets";
