@@ -1,7 +1,7 @@
 //! Queue locks of orderly consumers: which client of a group alone may consume a queue.
 //!
 //! A lock lives for a minute from its last renewal and ends with the connection of its owner. Mirrors
-//! `RebalanceLockManager`.
+//! `RebalanceLockManager`, with one difference: while a group has members nobody else can take its queues.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::wire::body::lock::{LockBatchRequestBody, LockBatchResponseBody, Unloc
 use crate::wire::body::message_queue::MessageQueue;
 use crate::wire::command::Reply;
 use crate::wire::fastjson;
-use crate::wire::fields::NoHeader;
+use crate::wire::fields::{NoHeader, shorten};
 
 /// Life of a lock after its last renewal (`rocketmq.broker.rebalance.lockMaxLiveTime`).
 const LOCK_LIVE_MS: i64 = 60_000;
@@ -48,11 +48,10 @@ impl QueueLocks {
     ) -> BTreeSet<MessageQueue> {
         let mut groups = self.guard();
         let locks = groups.entry(group.to_owned()).or_default();
+        locks.retain(|_, lock| !lock.expired(now_ms));
         let mut held = BTreeSet::new();
         for queue in queues {
-            let free =
-                locks.get(&queue).is_none_or(|lock| lock.client_id == client_id || lock.expired(now_ms));
-            if free {
+            if locks.get(&queue).is_none_or(|lock| lock.client_id == client_id) {
                 let lock = Lock { client_id: client_id.to_owned(), last_update_ms: now_ms };
                 locks.insert(queue.clone(), lock);
                 held.insert(queue);
@@ -109,9 +108,35 @@ impl Lock {
 /// LOCK_BATCH_MQ (41): answers which of the asked queues the client now holds.
 pub(super) fn lock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
     let asked: LockBatchRequestBody = body::decode("a lock request", &call.body)?;
+    let granted =
+        |held| Reply::success().body(fastjson::to_string(&LockBatchResponseBody { lock_ok_mq_set: held }));
+    if let Err(remark) = may_lock(broker, &asked) {
+        return Ok(granted(BTreeSet::new()).remark(remark));
+    }
+    let mut queues = asked.mq_set;
+    // What is no queue here would only fill the table.
+    queues.retain(|queue| {
+        let config = broker.topics.get(&queue.topic);
+        let queues = config.map_or(0, |config| config.read_queue_nums.max(config.write_queue_nums));
+        (0..queues).contains(&queue.queue_id)
+    });
     let now_ms = broker.clock.now_ms();
-    let held = broker.locks.lock(&asked.consumer_group, &asked.client_id, asked.mq_set, now_ms);
-    Ok(Reply::success().body(fastjson::to_string(&LockBatchResponseBody { lock_ok_mq_set: held })))
+    Ok(granted(broker.locks.lock(&asked.consumer_group, &asked.client_id, queues, now_ms)))
+}
+
+/// Refuses a client that has no part in the group; the reference lets it block the members for a minute.
+///
+/// A group without members is that of clients whose heartbeats are still to come, after a start of the broker.
+fn may_lock(broker: &Broker, asked: &LockBatchRequestBody) -> Result<(), String> {
+    let group = &asked.consumer_group;
+    if broker.groups.get(group).is_none() {
+        return Err(format!("there is no group {}", shorten(group)));
+    }
+    let member = broker.consumers.member(group, &asked.client_id).is_some();
+    if !member && broker.consumers.group(group).is_some_and(|online| !online.members.is_empty()) {
+        return Err(format!("{} is no member of group {group}", shorten(&asked.client_id)));
+    }
+    Ok(())
 }
 
 /// UNLOCK_BATCH_MQ (42): releases the client's own locks.
@@ -126,6 +151,8 @@ pub(super) fn unlock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Ans
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::kit::{Kit, RawClient, text};
+    use crate::wire::code::request;
 
     fn queues<const N: usize>(ids: [i32; N]) -> BTreeSet<MessageQueue> {
         ids.map(|queue_id| MessageQueue { broker_name: "b".into(), queue_id, topic: "T".into() }).into()
@@ -144,5 +171,55 @@ mod tests {
         locks.release_client("g", "a");
         assert_eq!(locks.lock("g", "b", queues([1]), 60_001), queues([1]));
         assert!(locks.any_live("g", 60_001) && !locks.any_live("g", 200_000) && !locks.any_live("none", 0));
+    }
+
+    async fn lock(
+        client: &mut RawClient,
+        client_id: &str,
+        group: &str,
+        queues: &[(&str, i32)],
+    ) -> (usize, String) {
+        let queues: Vec<String> = queues
+            .iter()
+            .map(|(topic, id)| format!(r#"{{"brokerName":"b","queueId":{id},"topic":"{topic}"}}"#))
+            .collect();
+        let body = format!(
+            r#"{{"clientId":"{client_id}","consumerGroup":"{group}","mqSet":[{}]}}"#,
+            queues.join(",")
+        );
+        let answer = client.call(request::LOCK_BATCH_MQ, &[], body).await;
+        assert_eq!(answer.code, 0);
+        (text(&answer).matches("queueId").count(), answer.remark.unwrap_or_default().to_string())
+    }
+
+    /// Only members lock a group's queues, only queues that exist; the end of a connection hands them over at once.
+    #[tokio::test]
+    async fn members_lock_and_hand_over() {
+        let kit = Kit::start(&[]).await;
+        kit.broker.topics.create_in_send("TBW102", "T", 2).unwrap();
+        let all = [("T", 0), ("T", 1)];
+        let (mut one, mut two, mut stranger) = (kit.client().await, kit.client().await, kit.client().await);
+        one.join("c1", "g", "T").await;
+        two.join("c2", "g", "T").await;
+        let no_member = "stranger is no member of group g".to_owned();
+        assert_eq!(lock(&mut stranger, "stranger", "g", &all).await, (0, no_member.clone()));
+        let no_group = "there is no group unknown".to_owned();
+        assert_eq!(lock(&mut stranger, "stranger", "unknown", &all).await, (0, no_group));
+        let strange = [("T", 0), ("T", 2), ("T", -1), ("unknown", 0), ("T", i32::MAX)];
+        assert_eq!(lock(&mut one, "c1", "g", &strange).await, (1, String::new()));
+        assert_eq!(lock(&mut two, "c2", "g", &all).await, (1, String::new()));
+        assert_eq!(lock(&mut stranger, "stranger", "g", &all).await, (0, no_member));
+        assert_eq!(kit.broker.locks.all().len(), 2);
+        drop(one);
+        two.asked(request::NOTIFY_CONSUMER_IDS_CHANGED).await; // that c2 joined reached only c1
+        assert_eq!(lock(&mut two, "c2", "g", &all).await, (2, String::new()));
+        drop(two);
+        // Nobody is in the group now: a client is taken at its word until heartbeats come, as after a start.
+        let locked = async {
+            while lock(&mut stranger, "c3", "g", &all).await.0 < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), locked).await.unwrap();
     }
 }
