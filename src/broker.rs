@@ -43,6 +43,7 @@ mod pull;
 mod query;
 mod refusal;
 pub mod register;
+mod reply;
 mod retry;
 pub mod routes;
 mod runtime;

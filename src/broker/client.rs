@@ -245,6 +245,14 @@ impl Producers {
         members.filter(|member| member.last_update_ms < limit_ms).map(|member| member.peer.clone()).collect()
     }
 
+    /// Finds the latest connection of a client, whatever its groups.
+    pub fn peer_of_client(&self, client_id: &str) -> Option<Arc<Peer>> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        let of_client = groups.values().flatten().filter(|(_, member)| member.client_id == client_id);
+        let latest = of_client.filter(|(_, member)| !member.peer.is_closed()).max_by_key(|(id, _)| **id);
+        latest.map(|(_, member)| member.peer.clone())
+    }
+
     /// Returns the members of a group; empty when it is not online.
     pub fn members(&self, group: &str) -> Vec<Member> {
         let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);

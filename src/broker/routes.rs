@@ -1,8 +1,8 @@
 //! The broker's request table: one line per code, its lane and its handler.
 
 use super::{
-    Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, retry, runtime, send,
-    settings, topic, transaction, upkeep,
+    Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, reply, retry,
+    runtime, send, settings, topic, transaction, upkeep,
 };
 use crate::remoting::Routes;
 use crate::remoting::routes::Lane;
@@ -19,6 +19,8 @@ pub fn routes() -> Routes<Broker> {
         .on(SEND_MESSAGE, Lane::Write, send::send_message)
         .on(SEND_MESSAGE_V2, Lane::Write, send::send_message)
         .on(SEND_BATCH_MESSAGE, Lane::Write, send::send_batch_message)
+        .on(SEND_REPLY_MESSAGE, Lane::Write, reply::send_reply_message)
+        .on(SEND_REPLY_MESSAGE_V2, Lane::Write, reply::send_reply_message)
         .on(END_TRANSACTION, Lane::Write, transaction::end_transaction)
         .on(RESUME_CHECK_HALF_MESSAGE, Lane::Admin, transaction::resume_check_half_message)
         // Pulling.

@@ -172,7 +172,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
 }
 
 /// Finds the topic, checked and if need be created, as the reference does before a send.
-fn topic_of_send(
+pub(super) fn topic_of_send(
     broker: &Arc<Broker>,
     call: &Call<SendMessageRequestHeader>,
     keys: &BrokerKeys,
@@ -222,7 +222,10 @@ fn forbidden_topic(topic: &str) -> Refusal {
     Refusal::new(response::NO_PERMISSION, format!("Sending message to topic[{topic}] is forbidden."))
 }
 
-fn queue_of_send(call: &Call<SendMessageRequestHeader>, config: &TopicConfig) -> Result<i32, Refusal> {
+pub(super) fn queue_of_send(
+    call: &Call<SendMessageRequestHeader>,
+    config: &TopicConfig,
+) -> Result<i32, Refusal> {
     let queue_id = call.header.queue_id;
     if queue_id >= config.write_queue_nums.max(config.read_queue_nums) {
         let remark = format!(

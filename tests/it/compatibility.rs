@@ -27,7 +27,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "CONSUMER_SEND_MSG_BACK is not supported; Java consumers then retry within the client",
     ),
     ("POP consumption", "no POP code is supported; 5.x push consumers use pull, which is their default"),
-    ("Request-reply", "SEND_REPLY_MESSAGE is not supported"),
     (
         "Slaves",
         "`--slave` and `brokerRole=SLAVE` are refused at the start; SYNC_MASTER waits for nobody, as Apache with `inSyncReplicas=1`",
