@@ -70,6 +70,7 @@ use register::Registration;
 use saving::Saving;
 use schedule::Schedule;
 use stats::Stats;
+use timer::Timers;
 use topic::{Change, TopicOptions, TopicTable, perm};
 use transaction::Transactions;
 
@@ -119,6 +120,7 @@ pub struct Broker {
     pub(crate) hold: Arc<PullHold>,
     pub(crate) locks: QueueLocks,
     pub(crate) schedule: Arc<Schedule>,
+    pub(crate) timers: Arc<Timers>,
     transactions: Transactions,
     pub(crate) stats: Stats,
     pub(crate) registration: Arc<Registration>,
@@ -165,6 +167,10 @@ impl Broker {
             producers: Producers::default(),
             hold: Arc::default(),
             locks: QueueLocks::default(),
+            timers: Arc::new(Timers::load(&keys, &options.config_dir, &store).map_err(|cause| {
+                let path = options.config_dir.join("timercheck");
+                persist::PersistError::Io { action: "read", path, cause }
+            })?),
             schedule: Arc::new(Schedule::load(
                 options.config_dir.join(DELAYS_FILE),
                 &keys.delay_levels_ms(),
@@ -223,12 +229,16 @@ impl Broker {
         });
         let saving = self.saving.clone();
         self.groups.on_change(move || saving.soon());
-        let (hold, schedule) = (self.hold.clone(), self.schedule.clone());
+        let (hold, schedule, timers) = (self.hold.clone(), self.schedule.clone(), self.timers.clone());
         self.store.on_arrival(Arc::new(move |arrivals| {
             hold.arrived(arrivals);
             schedule.arrived(arrivals);
+            timers.arrived(arrivals);
         }));
         life.spawn_until_cancelled("delay levels", schedule::run(self.clone()));
+        if self.timers.is_enabled() {
+            life.spawn_until_cancelled("timers", timer::run(self.clone()));
+        }
         let (saving, broker) = (self.saving.clone(), self.clone());
         life.thread("save config", move || saving.run(|| broker.save_changed()))?;
         Registration::start(self, life);
@@ -368,6 +378,9 @@ impl Broker {
                 tracing::error!("cannot save the broker's configuration: {cause}");
             }
         }
+        if let Err(cause) = self.timers.save(self) {
+            tracing::error!("cannot save the progress of the timers: {cause}");
+        }
     }
 }
 
@@ -416,7 +429,7 @@ fn topic_options(keys: &BrokerKeys, config_dir: &Path) -> TopicOptions {
         broker_topic: keys.broker_topic_enable,
         trace_topic: keys.trace_topic_enable.then(|| keys.msg_trace_topic_name.clone()),
         revive_queue_nums: keys.get("reviveQueueNum").and_then(|text| text.parse().ok()).unwrap_or(8),
-        timer: keys.get("timerWheelEnable").as_deref() != Some("false"),
+        timer: keys.timer_wheel_enable,
     }
 }
 

@@ -28,6 +28,7 @@ mod read;
 mod recover;
 mod retention;
 mod room;
+pub mod timer;
 mod types;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! What a slave copies beside topics, groups and offsets.
 //!
 //! Flows in: GET_ALL_DELAY_OFFSET (45), GET_ALL_MESSAGE_REQUEST_MODE (402), GET_TIMER_CHECK_POINT (60),
-//! GET_TIMER_METRICS (61). No message is delayed, popped or timed by this broker, so the tables are empty, and
-//! about the timer it answers what the reference answers with `timerWheelEnable=false`. Mirrors these parts of
+//! GET_TIMER_METRICS (61). No message is popped by this broker, so that table is empty. Mirrors these parts of
 //! `AdminBrokerProcessor`.
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler answers in one shape")]
@@ -26,14 +25,20 @@ pub(super) fn get_all_message_request_mode(_: &Arc<Broker>, _: Call<NoHeader>) -
     Ok(Reply::success().body(r#"{"messageRequestModeMap":{}}"#))
 }
 
-/// GET_TIMER_CHECK_POINT (60).
-pub(super) fn get_timer_check_point(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
-    Err(Refusal::new(response::SYSTEM_ERROR, "The checkpoint is null"))
+/// GET_TIMER_CHECK_POINT (60): 56 bytes as in `config/timercheck`.
+pub(super) fn get_timer_check_point(broker: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    let checkpoint = broker.timers.checkpoint(broker.clock.now_ms());
+    let checkpoint =
+        checkpoint.ok_or_else(|| Refusal::new(response::SYSTEM_ERROR, "The checkpoint is null"))?;
+    Ok(Reply::success().body(checkpoint.encode().to_vec()))
 }
 
 /// GET_TIMER_METRICS (61).
-pub(super) fn get_timer_metrics(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
-    Err(Refusal::new(response::SYSTEM_ERROR, "The timer message store is null"))
+pub(super) fn get_timer_metrics(broker: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    let metrics = broker.timers.metrics();
+    let metrics =
+        metrics.ok_or_else(|| Refusal::new(response::SYSTEM_ERROR, "The timer message store is null"))?;
+    Ok(Reply::success().body(metrics))
 }
 
 #[cfg(test)]
@@ -44,7 +49,7 @@ mod tests {
     /// A slave gets tables it can read, or is told that there are none.
     #[tokio::test]
     async fn tables() {
-        let kit = Kit::start(&[]).await;
+        let kit = Kit::start(&[("timerWheelEnable", "false")]).await;
         let mut client = kit.client().await;
         let delays = client.call(request::GET_ALL_DELAY_OFFSET, &[], "").await;
         assert_eq!(

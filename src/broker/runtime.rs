@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Broker;
+use super::name::SCHEDULE_TOPIC;
 use super::stats::Figures;
 use crate::config::keys::BrokerRole;
 use crate::remoting::{Answer, Call, Refusal};
@@ -99,8 +100,13 @@ impl Broker {
         put(table, "commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
         put(table, "pageCacheLockTimeMills", 0);
         put(table, "remainTransientStoreBufferNumbs", 0);
-        for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
-            put(table, key, 0);
+        let (waiting, unread) = self.timers.waiting(&self.store);
+        put(table, "timerReadBehind", 0);
+        put(table, "timerOffsetBehind", unread);
+        put(table, "timerCongestNum", waiting);
+        for (level, offset) in self.schedule.snapshot().offset_table {
+            let max = self.store.max_offset_in_queue(SCHEDULE_TOPIC, level - 1).0;
+            put(table, &format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
         }
         for key in ["timerEnqueueTps", "timerDequeueTps"] {
             put(table, key, "0.0");

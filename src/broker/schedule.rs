@@ -324,7 +324,7 @@ fn deliver_one(broker: &Broker, record: &MessageRecord<'_>) -> Result<(), Refusa
 }
 
 /// Returns the topic and queue that a hidden message is meant for, and its properties.
-fn destination<'a>(record: &MessageRecord<'a>) -> Option<(&'a str, i32, &'a str)> {
+pub(super) fn destination<'a>(record: &MessageRecord<'a>) -> Option<(&'a str, i32, &'a str)> {
     let topic = record.property(property_name::REAL_TOPIC)?;
     name::validate_topic(topic).ok()?;
     let queue_id = record.property(property_name::REAL_QID)?.parse().ok()?;

@@ -87,6 +87,12 @@ pub mod property_name {
     pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
     /// Deliver at this time, milliseconds since 1970.
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// On a timer message: the time before which it must not be delivered, milliseconds since 1970.
+    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+    /// On a timer message: it is not delivered but cancels the one of this topic and key, `topic+UNIQ_KEY`.
+    pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+    /// How often Apache has put a far timer message again.
+    pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
     /// `true` for a message whose transaction is not decided yet.
     pub const TRAN_MSG: &str = "TRAN_MSG";
     /// The producer's group, on half messages.
