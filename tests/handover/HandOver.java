@@ -105,6 +105,8 @@ public final class HandOver {
         check(before.size() >= BENCH_MESSAGES + 60, "only " + before.size() + " messages before the first hand-over");
         commit("Plain", 7);
         awaitSaved("Plain", 7);
+        sendWaiting("lite", 1, 12, 45);
+        awaitDelivered("lite timer 1");
         if (kill) {
             Process load = background("bench", lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench", "--duration", "60", "--rate", "5000",
                 "--size", "100", "--quiet");
@@ -124,6 +126,10 @@ public final class HandOver {
         step("Apache serves them, knows the group's offset, and finds messages by key");
         send("apache");
         sendKinds();
+        awaitDelivered("lite timer 1", "lite timer 12", "lite level");
+        step("Apache delivers what waited");
+        sendWaiting("apache", 1, 20);
+        awaitDelivered("lite timer 1", "lite timer 12", "lite level", "apache timer 1");
         commit("Plain", 9);
         awaitSaved("Plain", 9);
         Map<String, String> after = snapshot("Plain", "Bench", "Delayed", "Transactional");
@@ -137,6 +143,7 @@ public final class HandOver {
         checkKeys("rmq-lite");
         send("lite again");
         checkKeys("rmq-lite");
+        awaitDelivered("lite timer 1", "lite timer 12", "lite level", "apache timer 1", "apache timer 20", "apache level", "lite timer 45");
         stop(last);
         step("rmq-lite serves all of it");
     }
@@ -188,6 +195,43 @@ public final class HandOver {
         sent(producer.sendMessageInTransaction(new Message("Transactional", "", "transactional", body("committed")), null));
         await("the delayed and the committed message", () -> end("Delayed") == 1 && end("Transactional") == 1);
         producer.shutdown();
+    }
+
+    /** Messages to be delivered so many seconds later, and one with a delay level of ten seconds. */
+    private void sendWaiting(String by, int... timers) throws Exception {
+        DefaultMQProducer producer = dress(new DefaultMQProducer("handover_producer"));
+        producer.start();
+        for (int seconds : timers) {
+            Message message = new Message("Waiting", body(by + " timer " + seconds));
+            message.setDelayTimeSec(seconds);
+            sent(producer.send(message));
+        }
+        Message message = new Message("Waiting", body(by + " level"));
+        message.setDelayTimeLevel(3);
+        sent(producer.send(message));
+        producer.shutdown();
+    }
+
+    /** Waits until these messages that waited have come, and no other; after a kill one may come twice, and the rest meanwhile. */
+    private void awaitDelivered(String... wanted) throws Exception {
+        List<String> found = new ArrayList<>();
+        await("delivered: " + Arrays.toString(wanted), () -> {
+            found.clear();
+            DefaultMQPullConsumer puller = puller("handover_reader");
+            try {
+                for (MessageQueue queue : puller.fetchSubscribeMessageQueues("Waiting")) {
+                    long next = 0;
+                    for (PullResult result = puller.pull(queue, "*", next, 32); result.getPullStatus() == PullStatus.FOUND; result = puller.pull(queue, "*", next, 32)) {
+                        result.getMsgFoundList().forEach(message -> found.add(new String(message.getBody(), StandardCharsets.UTF_8)));
+                        next = result.getNextBeginOffset();
+                    }
+                }
+            } finally {
+                puller.shutdown();
+            }
+            return found.containsAll(Arrays.asList(wanted));
+        });
+        check(kill || found.size() == wanted.length, "of " + Arrays.toString(wanted) + " came " + found);
     }
 
     private static SendResult sent(SendResult result) {
