@@ -136,10 +136,13 @@ impl Running {
         for file in &self.files {
             let _ = std::fs::remove_file(file);
         }
+        let broker = self.server.broker().cloned();
         tokio::select! {
             () = self.server.stop() => {}
             _ = signals.next() => eprintln!("rmq-lite: stopped without draining"),
         }
+        // The process is about to end, and gives back tens of thousands of mappings faster than we can one by one.
+        std::mem::forget(broker);
     }
 }
 

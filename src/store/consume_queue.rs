@@ -11,14 +11,15 @@
 //!
 //! There may be more queues than a process may have mappings, so a queue maps only a window of [`WINDOW_BYTES`]
 //! around its end, none before its first message, and none when the process has too many: then it writes
-//! and reads through the file. Windows of many queues also share page tables, which whole files would not.
+//! and reads through the file, which it keeps open as long as the process has descriptors to spare. Windows of many
+//! queues also share page tables, which whole files would not.
 //!
 //! Lock order: the dispatcher's lock, then a queue's `files`. Only the dispatcher appends.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::{FileSystem, file_name, list_offsets};
@@ -36,6 +37,9 @@ const GAP_UNITS_MAX: i64 = 300_000;
 /// Largest queue offset that is believed.
 const QUEUE_OFFSET_MAX: i64 = i64::MAX / UNIT_BYTES as i64 - GAP_UNITS_MAX;
 
+/// Files kept open in this process, over all its stores: the kernel's limit is per process.
+static KEPT_FILES: AtomicUsize = AtomicUsize::new(0);
+
 /// What all queues of a store have in common.
 #[derive(Debug)]
 pub(crate) struct QueueSpace {
@@ -47,6 +51,8 @@ pub(crate) struct QueueSpace {
     pub(crate) disk: Arc<dyn FileSystem>,
     /// How many windows this process may map.
     pub(crate) window_limit: usize,
+    /// How many files of queues this process may keep open.
+    pub(crate) file_limit: usize,
     /// Set when a queue wanted a window and there was none left.
     pub(crate) windows_wanted: AtomicBool,
 }
@@ -87,6 +93,32 @@ struct Files {
     window: Option<Appender>,
     /// Where a reader who is behind reads.
     reading: Option<Arc<MappedFile>>,
+    /// The last file, while there is no window to write to.
+    kept: Option<KeptFile>,
+}
+
+/// A file that stays open; one of a limited number.
+#[derive(Debug)]
+struct KeptFile {
+    /// The byte of the queue at which it begins.
+    start: i64,
+    file: File,
+}
+
+impl KeptFile {
+    fn new(start: i64, file: File, limit: usize) -> Option<Self> {
+        if KEPT_FILES.fetch_add(1, Ordering::Relaxed) >= limit {
+            KEPT_FILES.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self { start, file })
+    }
+}
+
+impl Drop for KeptFile {
+    fn drop(&mut self) {
+        KEPT_FILES.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What became of an entry that was to be appended.
@@ -343,6 +375,7 @@ impl ConsumeQueue {
             at += count;
         }
         files.window = None;
+        files.kept = None;
         self.max.store(to, Ordering::Release);
         Ok(())
     }
@@ -356,14 +389,19 @@ impl ConsumeQueue {
         unit: &[u8; UNIT_BYTES],
     ) -> Result<(), Error> {
         let byte = index * UNIT_BYTES as i64;
+        let in_file = byte as u64 % space.file_bytes;
+        if let Some(kept) = files.kept.as_ref().filter(|kept| kept.start == byte - in_file as i64) {
+            let written = kept.file.write_all_at(unit, in_file);
+            return written.map_err(|error| Error::io("write", &self.path(space, byte))(error));
+        }
         if files.window.is_none() {
             self.map_end(space, files, byte)?;
         }
         let Some(window) = &mut files.window else {
             let file = self.file_for_writing(space, files, byte)?;
-            return file
-                .write_all_at(unit, byte as u64 % space.file_bytes)
-                .map_err(Error::io("write", &self.path(space, byte)));
+            file.write_all_at(unit, in_file).map_err(Error::io("write", &self.path(space, byte)))?;
+            files.kept = KeptFile::new(byte - in_file as i64, file, space.file_limit);
+            return Ok(());
         };
         debug_assert_eq!(window.file().offset() + window.file().published() as i64, byte);
         let rest = window.rest();
@@ -435,6 +473,17 @@ impl ConsumeQueue {
         if let Some(units) = mapped.or_else(|| files.reading.as_ref().and_then(within)) {
             return Ok(Some(units));
         }
+        let in_file = byte as u64 % space.file_bytes;
+        let copy = |file: &File| {
+            let mut copied = vec![0; bytes.min((space.file_bytes - in_file) as usize)];
+            file.read_exact_at(&mut copied, in_file).map_err(Error::io("read", &self.path(space, byte)))?;
+            Ok(Some(Units::Copied(copied)))
+        };
+        if !sequential
+            && let Some(kept) = files.kept.as_ref().filter(|kept| kept.start == byte - in_file as i64)
+        {
+            return copy(&kept.file);
+        }
         let file = self.open(space, byte)?;
         if sequential {
             files.reading = self
@@ -445,10 +494,7 @@ impl ConsumeQueue {
             }
         }
         drop(files);
-        let in_file = byte as u64 % space.file_bytes;
-        let mut copied = vec![0; bytes.min((space.file_bytes - in_file) as usize)];
-        file.read_exact_at(&mut copied, in_file).map_err(Error::io("read", &self.path(space, byte)))?;
-        Ok(Some(Units::Copied(copied)))
+        copy(&file)
     }
 
     /// Returns the entry at `index`, if the queue has it.
@@ -538,8 +584,10 @@ impl ConsumeQueue {
             !is_blank(entry) && entry.physical_offset.0 + i64::from(entry.size) > log_end
         })?;
         tracing::warn!(topic = %self.topic, queue_id = self.queue_id, from = max, to = old, "entries without a message are dropped");
-        self.files().window = None;
-        self.files().reading = None;
+        {
+            let mut files = self.files();
+            (files.window, files.reading, files.kept) = (None, None, None);
+        }
         let mut byte = max * UNIT_BYTES as i64;
         while byte < old * UNIT_BYTES as i64 {
             let in_file = byte as u64 % space.file_bytes;
@@ -635,8 +683,7 @@ impl ConsumeQueue {
     pub(crate) fn unmap_if_idle(&self) {
         if !self.touched.swap(false, Ordering::Relaxed) {
             let mut files = self.files();
-            files.window = None;
-            files.reading = None;
+            (files.window, files.reading, files.kept) = (None, None, None);
         }
     }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use smallvec::SmallVec;
 
 use super::commit_log::{CommitLog, Found, inspect};
-use super::consume_queue::Appended;
+use super::consume_queue::{Appended, ConsumeQueue};
 use super::index_file::{Index, TopicHash};
 use super::queues::Queues;
 use super::{Arrival, Error, FlushDiskType, MessageStore, PhysicalOffset, QueueEntry, QueueOffset, Refusal};
@@ -53,6 +53,8 @@ pub(crate) struct Targets<'a> {
     pub(crate) log: &'a CommitLog,
     pub(crate) queues: &'a Queues,
     pub(crate) index: Option<&'a Index>,
+    /// A queue that likely comes up, which saves looking it up.
+    pub(crate) likely: Option<&'a Arc<ConsumeQueue>>,
     pub(crate) delay_level_ms: &'a [u64],
     pub(crate) now_ms: i64,
     /// Whether somebody wants to hear of arrivals.
@@ -124,7 +126,17 @@ impl Dispatcher {
         record: &MessageRecord<'_>,
         wanted: &Wanted<'_>,
     ) -> Result<(), Error> {
-        let Some(queue) = targets.queues.get_or_new(record.topic, record.queue_id)? else {
+        let looked_up;
+        let likely = targets.likely.filter(|queue| {
+            queue.queue_id == record.queue_id && *queue.topic == *record.topic && !queue.is_dead()
+        });
+        let queue = if likely.is_some() {
+            likely
+        } else {
+            looked_up = targets.queues.get_or_new(record.topic, record.queue_id)?;
+            looked_up.as_ref()
+        };
+        let Some(queue) = queue else {
             self.failures += 1;
             tracing::error!(physical_offset = self.at, topic = ?record.topic, queue_id = record.queue_id, "no queue can have this name; message passed over");
             return Ok(());
@@ -134,7 +146,7 @@ impl Dispatcher {
             size: record.total_size,
             tags_code: entry_tags_code(record, wanted, targets.delay_level_ms),
         };
-        match targets.queues.append(&queue, record.queue_offset, entry)? {
+        match targets.queues.append(queue, record.queue_offset, entry)? {
             Appended::Yes => {
                 self.dispatched += 1;
                 self.last_record = self.at;
@@ -229,8 +241,13 @@ impl MessageStore {
     }
 
     /// Follows the log to its confirmed end, unless another thread is doing so; then that one will.
-    #[inline]
     pub(crate) fn dispatch(&self) {
+        self.dispatch_put(None);
+    }
+
+    /// Does the same after a put to a queue.
+    #[inline]
+    pub(crate) fn dispatch_put(&self, likely: Option<&Arc<ConsumeQueue>>) {
         loop {
             fence(Ordering::SeqCst);
             let dispatcher = match self.dispatcher.try_lock() {
@@ -241,7 +258,7 @@ impl MessageStore {
                 Err(TryLockError::WouldBlock) => self.lock_dispatcher(),
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             };
-            let stuck = self.dispatch_with(dispatcher);
+            let stuck = self.dispatch_with(dispatcher, likely);
             fence(Ordering::SeqCst);
             if stuck || self.dispatched.load(Ordering::Relaxed) >= self.confirmed() {
                 return;
@@ -255,7 +272,7 @@ impl MessageStore {
 
     /// Waits for the dispatcher's lock and follows the log to its confirmed end.
     pub(crate) fn dispatch_and_wait(&self) {
-        self.dispatch_with(self.lock_dispatcher());
+        self.dispatch_with(self.lock_dispatcher(), None);
         self.dispatch();
     }
 
@@ -265,7 +282,11 @@ impl MessageStore {
     }
 
     /// Follows the log and lets the lock go; says whether it could not reach the end.
-    fn dispatch_with(&self, mut dispatcher: MutexGuard<'_, Dispatcher>) -> bool {
+    fn dispatch_with(
+        &self,
+        mut dispatcher: MutexGuard<'_, Dispatcher>,
+        likely: Option<&Arc<ConsumeQueue>>,
+    ) -> bool {
         let options = self.options.load();
         let listener = self.listener.load();
         let index_filled =
@@ -274,6 +295,7 @@ impl MessageStore {
             log: &self.log,
             queues: &self.queues,
             index: options.message_index_enable.then_some(&self.index),
+            likely,
             delay_level_ms: &options.message_delay_level_ms,
             now_ms: self.log.last_timestamp(),
             announce: listener.is_some(),

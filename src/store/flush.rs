@@ -30,10 +30,12 @@ use crate::lifecycle::Lifecycle;
 pub(crate) const FAILED: i64 = i64::MIN;
 /// Pause after a flush that failed by order.
 const FAULT_PAUSE: Duration = Duration::from_millis(10);
-/// Queues above which a stop flushes the whole volume instead of each of them.
-const QUEUES_FLUSHED_SINGLY_MAX: usize = 64;
-/// The same for the keeper, who is in no hurry: flushing a file costs the disk more than writing its one page.
+/// How long a stop flushes queues, each of which is a wait for the disk; the rest is left to the operating system.
+const STOP_FLUSH_NS: u64 = 80_000_000;
+/// Queues above which the keeper flushes the whole volume: flushing a file costs the disk more than writing its page.
 const QUEUES_KEPT_SINGLY_MAX: usize = 1_024;
+/// How long a queue must not be used for others to get its window. Making one costs more than many puts.
+const IDLE_NS: u64 = 60_000_000_000;
 const PAGE_BYTES: i64 = 4_096;
 
 /// Up to where the commit log is on the disk, for reading and for waiting.
@@ -163,24 +165,43 @@ pub(crate) fn stop(store: &MessageStore) {
     }
     let abort_file = store.options.load().abort_file.clone();
     let behind = store.dispatch_behind_bytes();
-    if finished.is_ok() && behind == 0 && !store.is_refused(Refusal::Poisoned) {
-        if let Err(error) = store.disk.remove(&abort_file) {
-            tracing::error!(%error, path = %abort_file.display(), "the mark of a store in use could not be removed");
+    match finished {
+        Ok(0) if behind == 0 && !store.is_refused(Refusal::Poisoned) => {
+            if let Err(error) = store.disk.remove(&abort_file) {
+                tracing::error!(%error, path = %abort_file.display(), "the mark of a store in use could not be removed");
+            }
         }
-    } else {
-        tracing::warn!(behind, "the store keeps its mark of a store in use; the next start will check it");
+        Ok(left) if behind == 0 && !store.is_refused(Refusal::Poisoned) => {
+            tracing::info!(
+                queues = left,
+                "the system will write these queues; a start after the system went down checks them"
+            );
+        }
+        _ => {
+            tracing::warn!(behind, "the store keeps its mark of a store in use; the next start will check it");
+        }
     }
 }
 
-fn finish(store: &MessageStore) -> Result<(), Error> {
+/// Flushes the log, and the queues as far as time allows; returns how many were left to the operating system. They are
+/// in the page cache, and the mark of a store in use names this run of the system: the next start goes on at once in
+/// the same run, and checks them in another one.
+fn finish(store: &MessageStore) -> Result<usize, Error> {
     store.flush_commit_log(0)?;
     store.dispatch_and_wait();
     let waiting = store.take_waiting_queues();
     let timestamp = store.log.last_timestamp();
-    store.queues.flush(waiting, 0, QUEUES_FLUSHED_SINGLY_MAX)?;
+    let began_ns = store.clock.elapsed_ns();
+    for (done, queue) in waiting.iter().enumerate() {
+        if store.clock.elapsed_ns() - began_ns > STOP_FLUSH_NS {
+            return Ok(waiting.len() - done);
+        }
+        queue.flush(store.queues.space(), 0)?;
+    }
     store.index.flush()?;
     store.checkpoint.set(Field::Logics, timestamp);
-    store.checkpoint.flush(&*store.disk)
+    store.checkpoint.flush(&*store.disk)?;
+    Ok(0)
 }
 
 impl MessageStore {
@@ -276,6 +297,7 @@ impl MessageStore {
 
     fn keeper_loop(&self) {
         let (mut thorough_ns, mut retention_ns) = (self.clock.elapsed_ns(), self.clock.elapsed_ns());
+        let mut idle_ns = thorough_ns;
         while !self.threads.is_stopping() {
             let options = self.options.load_full();
             let busy = self.queues.is_dirty() || self.is_refused(Refusal::QueueError);
@@ -301,7 +323,10 @@ impl MessageStore {
             if busy && let Err(error) = self.keep(least_pages) {
                 self.poison(&error);
             }
-            self.queues.unmap_idle();
+            if now_ns - idle_ns >= IDLE_NS {
+                idle_ns = now_ns;
+                self.queues.unmap_idle();
+            }
             self.check_disk_space();
             if now_ns - retention_ns >= options.clean_resource_interval_ms * 1_000_000 {
                 retention_ns = now_ns;

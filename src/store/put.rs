@@ -1,11 +1,13 @@
 //! Putting messages: checks before the put lock, offsets and copying under it, dispatch after it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
+use super::consume_queue::ConsumeQueue;
 use super::{
     FlushDiskType, MessageStore, NewMessage, PhysicalOffset, PhysicalOffsets, PutError, PutStatus,
     QueueOffset,
@@ -94,8 +96,8 @@ impl MessageStore {
     fn append(&self, messages: &[NewMessage<'_>]) -> Result<Receipt, PutError> {
         let appended = self.check(messages).and_then(|checked| self.append_checked(messages, &checked));
         match &appended {
-            Ok(_) => {
-                self.dispatch();
+            Ok((_, queue)) => {
+                self.dispatch_put(Some(queue));
                 self.threads.wake_if_asleep();
                 if self.log.wants_room() {
                     self.threads.make_room();
@@ -105,7 +107,7 @@ impl MessageStore {
                 self.put_failures.fetch_add(1, Ordering::Relaxed);
             }
         }
-        appended
+        appended.map(|(receipt, _)| receipt)
     }
 
     fn check(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Checked; 2]>, PutError> {
@@ -149,7 +151,11 @@ impl MessageStore {
         Ok(checked)
     }
 
-    fn append_checked(&self, messages: &[NewMessage<'_>], checked: &[Checked]) -> Result<Receipt, PutError> {
+    fn append_checked(
+        &self,
+        messages: &[NewMessage<'_>],
+        checked: &[Checked],
+    ) -> Result<(Receipt, Arc<ConsumeQueue>), PutError> {
         let first = &messages[0];
         let size = checked.iter().map(|message| message.total).sum();
         let queue_of = || {
@@ -184,7 +190,7 @@ impl MessageStore {
         }
         tail.commit(&self.log, size, messages.len(), store_timestamp);
         drop(tail);
-        Ok(Receipt {
+        let receipt = Receipt {
             physical_offset: PhysicalOffset(physical),
             physical_offsets,
             size,
@@ -192,7 +198,8 @@ impl MessageStore {
             store_timestamp,
             msg_num: messages.len(),
             wait: self.wait_for(first, physical + size as i64),
-        })
+        };
+        Ok((receipt, queue))
     }
 
     fn wait_for(&self, first: &NewMessage<'_>, until: i64) -> Wait {

@@ -96,6 +96,7 @@ impl Queues {
                 file_bytes,
                 disk,
                 window_limit: window_limit(),
+                file_limit: file_limit(),
                 windows_wanted: AtomicBool::new(false),
             },
             table: HashMap::new(),
@@ -316,10 +317,22 @@ impl Queues {
     }
 }
 
-/// Leaves an eighth of the mappings that the kernel allows a process to everything else.
+/// Returns how many windows of queues may be mapped: what the kernel allows a process, less what everything else needs.
 fn window_limit() -> usize {
     const USUAL_MAP_COUNT: usize = 65_530;
+    const OTHERS: usize = 4_096;
     let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     let limit: usize = text.trim().parse().unwrap_or(USUAL_MAP_COUNT);
-    (limit.min(1 << 20) / 8 * 7).saturating_sub(2_048)
+    limit.min(1 << 20).saturating_sub(OTHERS)
+}
+
+/// Returns how many files of queues may be kept open: three quarters of what the process may open, after it has asked for
+/// as much as it can get. Connections need the rest.
+fn file_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const USUAL: u64 = 1_024;
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, most).is_ok() { limit.maximum } else { limit.current };
+    (current.unwrap_or(USUAL) / 4 * 3).min(1 << 20) as usize
 }

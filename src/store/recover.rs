@@ -345,6 +345,7 @@ fn redispatch(
         log,
         queues,
         index: options.message_index_enable.then_some(index),
+        likely: None,
         delay_level_ms: &options.message_delay_level_ms,
         now_ms: log.last_timestamp(),
         announce: false,
