@@ -617,7 +617,8 @@ key_table! {
             "commercialEnable": Option<bool> = None, OLDER;
             "commercialTimerCount": Option<i32> = None, OLDER;
             "commercialTransCount": Option<i32> = None, OLDER;
-            "filterServerNums": Option<i32> = None, OLDER;
+            // Reported all the same: mqadmin 4.9 exportConfigs fails without it.
+            "filterServerNums": Option<i32> = Some(0), OLDER;
             "maxDelayTime": Option<i32> = None, OLDER;
             "isEnableBatchPush": Option<bool> = None, OLDER;
             "memTableFlushInterval": Option<i64> = None, OLDER;

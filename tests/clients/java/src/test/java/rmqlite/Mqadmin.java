@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.regex.Pattern;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
+import org.apache.rocketmq.tools.command.SubCommand;
 
 /** One run of Apache's {@code mqadmin} of the client version under test, inside this JVM, with what it printed. */
 final class Mqadmin {
@@ -75,14 +76,40 @@ final class Mqadmin {
         return new Mqadmin("mqadmin " + String.join(" ", all), printed.toString(StandardCharsets.UTF_8));
     }
 
+    /** The names of all commands of this version. */
+    static List<String> commands() throws ReflectiveOperationException {
+        ONE_AT_A_TIME.lock();
+        try {
+            forgetCommands();
+            MQAdminStartup.initCommand();
+            List<String> names = new ArrayList<>();
+            for (Field field : commandLists()) {
+                for (Object command : (List<?>) field.get(null)) {
+                    names.add(((SubCommand) command).commandName());
+                }
+            }
+            return names;
+        } finally {
+            ONE_AT_A_TIME.unlock();
+        }
+    }
+
     /** Empties the list of commands, which keep their clients; a fresh process begins with an empty one, too. */
     private static void forgetCommands() throws ReflectiveOperationException {
+        for (Field field : commandLists()) {
+            ((List<?>) field.get(null)).clear();
+        }
+    }
+
+    private static List<Field> commandLists() {
+        List<Field> lists = new ArrayList<>();
         for (Field field : MQAdminStartup.class.getDeclaredFields()) {
             if (Modifier.isStatic(field.getModifiers()) && field.getType() == List.class) {
                 field.setAccessible(true);
-                ((List<?>) field.get(null)).clear();
+                lists.add(field);
             }
         }
+        return lists;
     }
 
     /**

@@ -115,4 +115,12 @@ class MqadminServerTest extends ClientTest {
         }
         assertEquals(Set.of("stays"), readAll(server, topic));
     }
+
+    /** startMonitoring begins to watch: its consumer of the broker's own events is connected. What it finds it logs. */
+    @Test
+    void monitoringStarts() {
+        mqadmin("startMonitoring").says();
+        Until.holds("the monitor consumes", SOON, () -> !Admin.of(server).api.examineConsumerConnectionInfo("__MONITOR_CONSUMER")
+            .getConnectionSet().isEmpty());
+    }
 }

@@ -399,4 +399,101 @@ class MqadminTest extends ClientTest {
         mqadmin("exportMetadata", "-b", broker, "-g", "-f", dir.toString()).says("subscriptionGroup.json success");
         assertTrue(Files.readString(dir.resolve("subscriptionGroup.json")).contains("\"" + group + "\""));
     }
+
+    /** exportConfigs and exportMetrics write what the cluster is made of and what it does. */
+    @Test
+    void configsAndMetricsAreExported(@TempDir Path dir) throws Exception {
+        String topic = topic(1);
+        send(topic, "T", 0, 1);
+        if (Oracle.client4()) {
+            Oracle.apacheFails(server, "it does not report filterServerNums, which this tool needs");
+        }
+        mqadmin("exportConfigs", "-c", cluster, "-f", dir.toString()).says("configs.json success");
+        String configs = Files.readString(dir.resolve("configs.json"));
+        assertTrue(configs.contains("\"" + brokerName + "\"") && configs.contains("\"flushDiskType\":\"ASYNC_FLUSH\""), configs);
+        if (Oracle.client4()) {
+            Oracle.apacheFails(server, "it sends getTransferredTps, this tool reads getTransferedTps");
+        }
+        mqadmin("exportMetrics", "-c", cluster, "-f", dir.toString()).says("metrics.json success");
+        String metrics = Files.readString(dir.resolve("metrics.json"));
+        assertTrue(metrics.contains("\"totalTps\"") && metrics.contains("\"runtimeQuota\""), metrics);
+    }
+
+    /** Lists of topics and of groups are created from files. */
+    @Test
+    void listsAreCreated(@TempDir Path dir) throws Exception {
+        if (Oracle.client4()) {
+            return; // 5.x commands
+        }
+        List<String> topics = List.of(Names.unique("adm"), Names.unique("adm"));
+        List<String> groups = List.of(Names.unique("grp"), Names.unique("grp"));
+        Path file = dir.resolve("list.json");
+        Files.writeString(file, "[{\"topicName\":\"" + topics.get(0) + "\",\"readQueueNums\":2,\"writeQueueNums\":2},{\"topicName\":\""
+            + topics.get(1) + "\",\"readQueueNums\":3,\"writeQueueNums\":3}]");
+        mqadmin("updateTopicList", "-b", broker, "-f", file.toString()).says("topic config to " + broker + " success");
+        mqadmin("topicRoute", "-t", topics.get(1)).says("\"readQueueNums\":3");
+        mqadmin("topicList").says("^" + topics.get(0) + "$", "^" + topics.get(1) + "$");
+        mqadmin("updateTopicList", "-c", cluster, "-f", file.toString()).says("topic config to " + broker + " success");
+        Files.writeString(file, "[{\"groupName\":\"" + groups.get(0) + "\",\"retryMaxTimes\":3},{\"groupName\":\"" + groups.get(1) + "\"}]");
+        mqadmin("updateSubGroupList", "-b", broker, "-f", file.toString()).says("group config to " + broker + " success");
+        mqadmin("updateSubGroupList", "-c", cluster, "-f", file.toString()).says("group config to " + broker + " success");
+        mqadmin("getConsumerConfig", "-g", groups.get(0)).says("retryMaxTimes += +3");
+        mqadmin("getConsumerConfig", "-g", groups.get(1)).says("retryMaxTimes += +16");
+    }
+
+    /** A message is given once more to a consumer of choice, and told how it went; a message is sent once more. */
+    @Test
+    void messagesAreConsumedDirectlyAndResent() throws Exception {
+        String topic = topic(1);
+        String group = Names.unique("grp");
+        SendResult sent = send(topic, "T", 0, 1).get(0);
+        Received received = caughtUp(group, topic, 1);
+        String client = received.consumer.buildMQClientId();
+        String[] byKey = {"queryMsgByUniqueKey", "-t", topic, "-i", sent.getMsgId(), "-g", group, "-d", client};
+        mqadmin(byKey).says("consumeResult=CR_SUCCESS");
+        assertEquals(List.of("body0", "body0"), received.bodies());
+        List<String> byId = new ArrayList<>(List.of("queryMsgById", "-i", sent.getOffsetMsgId()));
+        if (!Oracle.client4()) {
+            byId.addAll(List.of("-t", topic));
+        }
+        List<String> directly = new ArrayList<>(byId);
+        directly.addAll(List.of("-g", group, "-d", client));
+        mqadmin(directly.toArray(new String[0])).says("consumeResult=CR_SUCCESS");
+        byId.addAll(List.of("-s", "true"));
+        mqadmin(byId.toArray(new String[0])).says("SEND_OK");
+        Until.holds("it comes again", SOON, () -> received.bodies().size() == 4);
+        byKey[8] = "no-such-client";
+        mqadmin(byKey).tells("Exception|failed");
+        assertEquals(4, received.bodies().size());
+    }
+
+    /** haStatus shows the master and its slaves, of which there are none. */
+    @Test
+    void haStatusIsShown() {
+        if (Oracle.client4()) {
+            return; // a 5.x command
+        }
+        mqadmin("haStatus", "-b", broker).says("^#MasterAddr\\s+" + broker, "^#MasterCommitLogMaxOffset\\s+\\d+", "^#SlaveNum\\s+0",
+            "^#InSyncSlaveNum\\s+0");
+        mqadmin("haStatus", "-c", cluster).says("^#MasterAddr\\s+" + broker);
+    }
+
+    /** Every command of this mqadmin is proved in one of these tests, or the compatibility page says why it is refused. */
+    @Test
+    void everyCommandIsProvedOrExplained() throws Exception {
+        Path here = Path.of(System.getProperty("basedir"));
+        String known = Files.readString(here.resolve("../../../docs/compatibility.md"));
+        try (var sources = Files.list(here.resolve("src/test/java/rmqlite"))) {
+            for (Path source : sources.toArray(Path[]::new)) {
+                known += Files.readString(source);
+            }
+        }
+        List<String> unknown = new ArrayList<>();
+        for (String command : Mqadmin.commands()) {
+            if (!known.contains("\"" + command + "\"") && !known.contains("`" + command + "`")) {
+                unknown.add(command);
+            }
+        }
+        assertEquals(List.of(), unknown);
+    }
 }
