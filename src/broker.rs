@@ -52,6 +52,7 @@ mod schedule;
 mod send;
 mod settings;
 pub mod stats;
+pub mod timeline;
 mod timer;
 pub mod topic;
 mod transaction;
@@ -123,6 +124,7 @@ pub struct Broker {
     pub(crate) timers: Arc<Timers>,
     transactions: Transactions,
     pub(crate) stats: Stats,
+    events: timeline::Events,
     pub(crate) registration: Arc<Registration>,
     pub(crate) saving: Saving,
     pub(crate) config_file: PathBuf,
@@ -178,6 +180,7 @@ impl Broker {
             )?),
             transactions: Transactions::default(),
             stats: Stats::new(&keys.broker_cluster_name, &keys.broker_name, clock.now_ms()),
+            events: timeline::Events::default(),
             registration: Arc::new(Registration::new(options.name_servers)),
             saving: Saving::default(),
             address: ArcSwap::from_pointee(options.address),

@@ -246,6 +246,8 @@ pub(super) fn update_consumer_offset(
     if !broker.offsets.commit(&consumer_group, &topic, queue_id, QueueOffset(commit_offset)) {
         return Outcome::Now(Ok(Reply::success().remark("Offset has been previously reset")));
     }
+    let offset = QueueOffset(commit_offset);
+    broker.events.committed(broker.clock.now_ms(), &consumer_group, &topic, queue_id, offset);
     if call.oneway {
         broker.saving.soon();
         return Outcome::Now(Ok(Reply::success()));

@@ -7,6 +7,7 @@
 //! Mirrors `PullMessageProcessor` and
 //! `DefaultPullMessageResultHandler`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +102,7 @@ struct Pull {
     topic_sys_flag: i32,
     group_sys_flag: i32,
     came_ms: i64,
+    client: SocketAddr,
 }
 
 fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<Outcome, Refusal> {
@@ -113,6 +115,7 @@ fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<O
     }
     if header.sys_flag & sys_flag::COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
         let offset = QueueOffset(header.commit_offset);
+        broker.events.committed(pull.came_ms, &pull.group, &pull.topic, pull.queue_id, offset);
         broker.offsets.commit(&pull.group, &pull.topic, pull.queue_id, offset);
         broker.saving.soon();
     }
@@ -224,6 +227,7 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
         topic_sys_flag: topic_config.topic_sys_flag,
         group_sys_flag: group_config.group_sys_flag,
         came_ms: broker.clock.now_ms(),
+        client: call.peer.address(),
     })
 }
 
@@ -322,6 +326,15 @@ impl Pull {
                 found.message_count,
                 found.message_bytes,
                 waited_ms as u64,
+            );
+            broker.events.delivered(
+                self.came_ms + waited_ms,
+                &self.group,
+                &self.topic,
+                self.queue_id,
+                (self.offset, found.next_begin_offset),
+                found.message_count,
+                self.client,
             );
             reply.body = Body::Many(found.records);
         } else {

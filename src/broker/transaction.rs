@@ -39,7 +39,7 @@ const GROUP: &str = "CID_RMQ_SYS_TRANS";
 /// The queue of half messages and that of decisions: all are queue 0.
 const QUEUE_ID: i32 = 0;
 /// How often the producers of a half message were asked.
-const CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+pub(super) const CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
 /// Queue offset of a half message's first copy.
 const PREPARED_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
 /// Seconds before a half message is first checked.
@@ -169,7 +169,7 @@ pub(super) fn end_transaction(broker: &Arc<Broker>, call: Call<EndTransactionReq
         sys_flag::TRANSACTION_ROLLBACK => false,
         _ => return Outcome::Never,
     };
-    let ended = end(broker, header, commit);
+    let ended = end(broker, header, commit, call.peer.address());
     if let Err(refusal) = &ended {
         // Clients send this one-way: without a line here nobody would hear of it.
         tracing::info!(peer = %call.peer.address(), commit, remark = refusal.remark, "transaction not ended");
@@ -177,7 +177,7 @@ pub(super) fn end_transaction(broker: &Arc<Broker>, call: Call<EndTransactionReq
     Outcome::Now(ended)
 }
 
-fn end(broker: &Broker, header: &EndTransactionRequestHeader, commit: bool) -> Answer {
+fn end(broker: &Broker, header: &EndTransactionRequestHeader, commit: bool, client: SocketAddr) -> Answer {
     let at = header.commit_log_offset;
     let mut state = broker.transactions.lock();
     let bytes = read(broker, at)?.ok_or_else(|| not_found(at, "there is no message"))?;
@@ -218,6 +218,7 @@ fn end(broker: &Broker, header: &EndTransactionRequestHeader, commit: bool) -> A
         state.table.remove(queue_offset);
     }
     broker.transactions.progressed(&mut state, now_ms);
+    broker.events.decided(now_ms, record.physical_offset, commit, header.from_transaction_check, client);
     Ok(Reply::success())
 }
 

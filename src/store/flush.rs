@@ -178,7 +178,10 @@ pub(crate) fn stop(store: &MessageStore) {
             );
         }
         _ => {
-            tracing::warn!(behind, "the store keeps its mark of a store in use; the next start will check it");
+            tracing::warn!(
+                behind,
+                "the store keeps its mark of a store in use; the next start will check it"
+            );
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -20,10 +20,21 @@ use super::figures::{
 use super::problem::Problem;
 use super::{Shown, read};
 use crate::broker::Broker;
+use crate::broker::timeline::Timeline;
 use crate::clock;
 
 /// The description of everything below `/api/v1`.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+/// Which messages are asked about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimelineQuestion {
+    /// A key, the id that the producer gave the message, or its offset message id.
+    key: String,
+    /// The topic; without it every topic is looked through.
+    topic: Option<String>,
+}
 
 /// The server's clock.
 #[derive(Serialize)]
@@ -54,6 +65,7 @@ pub(super) fn router() -> Router<Arc<Shown>> {
         .route("/groups", get(groups))
         .route("/groups/{group}", get(group))
         .route("/dead-letters", get(dead_letters))
+        .route("/timeline", get(timeline))
         .route("/clock", get(clock).post(move_clock))
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
         .fallback(async || {
@@ -115,6 +127,16 @@ async fn group(State(shown): Shared, name: Result<Path<String>, PathRejection>) 
 
 async fn dead_letters(State(shown): Shared) -> Found<Vec<DeadLetters>> {
     of_broker(shown, figures::dead_letters).await.map(Json)
+}
+
+/// Tells what happened to the messages with a key or an id.
+async fn timeline(
+    State(shown): Shared,
+    question: Result<Query<TimelineQuestion>, QueryRejection>,
+) -> Found<Vec<Timeline>> {
+    let Query(question) =
+        question.map_err(|cause| Problem::new(StatusCode::BAD_REQUEST, cause.body_text()))?;
+    of_broker(shown, move |broker| broker.timeline(question.topic.as_deref(), &question.key)).await.map(Json)
 }
 
 async fn clock(State(shown): Shared) -> Json<ClockState> {

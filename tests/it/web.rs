@@ -161,14 +161,15 @@ async fn the_clock_is_moved() {
 #[tokio::test]
 async fn answers_match_the_openapi_document() {
     let rig = rig().await;
-    rig.send("T", 0, "body", "").await;
+    rig.send("T", 0, "body", "KEYS\u{1}K\u{2}").await;
     rig.send("%DLQ%G", 0, "body", "").await;
     join(&rig, "G", "T").await;
     commit(&rig, "G", "T", 0, 0).await;
     let document = json(&rig.server, "/api/v1/openapi.json").await;
     let mut lists = Lists::default();
     for (path, operations) in document["paths"].as_object().unwrap() {
-        let path = path.replace("{topic}", "T").replace("{group}", "G");
+        let path =
+            path.replace("{topic}", "T").replace("{group}", "G").replace("/timeline", "/timeline?key=K");
         let content = &operations["get"]["responses"]["200"]["content"];
         let Some(content) = content.get("application/json") else { continue };
         let answer = json(&rig.server, &path).await;

@@ -1,0 +1,324 @@
+//! What happened to one message: sent, stored where, due when, delivered to whom, consumed, retried, dead.
+//!
+//! Nearly all of it stands in the store, whose index finds every record of a message by its keys: half messages,
+//! delayed ones, retries and dead letters are records of their own. What leaves no record is kept in memory as a short
+//! [`Events`] list that handlers add to: one entry for a whole answered pull, a committed offset, a decided
+//! transaction. Sends add nothing. A topic and a key go in, or an id; steps in order of time come out. There is no
+//! counterpart at Apache.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::Serialize;
+
+use super::name::{
+    DLQ_PREFIX, RETRY_PREFIX, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC,
+};
+use super::{Broker, transaction};
+use crate::store::{PhysicalOffset, QueueOffset};
+use crate::wire::message::{self, MessageRecord, property_name};
+
+/// Events that are kept; beyond it the oldest go. Each takes about 150 bytes.
+const EVENTS_MAX: usize = 20_000;
+/// Most messages of one answer.
+const MESSAGES_MAX: usize = 64;
+/// When a timed message is due, milliseconds since 1970.
+const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+/// Most records that are looked at for one key in one topic.
+const RECORDS_MAX: usize = 64;
+
+/// What leaves no record in the store.
+#[derive(Clone, Debug)]
+enum Event {
+    Delivered { queue: Queue, from: i64, to: i64, messages: usize, client: SocketAddr },
+    Committed { queue: Queue, offset: i64 },
+    Decided { half: i64, commit: bool, asked: bool, client: SocketAddr },
+}
+
+/// A queue as a group sees it.
+#[derive(Clone, Debug)]
+struct Queue {
+    group: ByteString,
+    topic: ByteString,
+    queue_id: i32,
+}
+
+impl Queue {
+    fn holds(&self, record: &MessageRecord<'_>) -> bool {
+        self.queue_id == record.queue_id && &*self.topic == record.topic
+    }
+}
+
+/// The latest events of one broker, with their times. The lock is a leaf.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    latest: Mutex<VecDeque<(i64, Event)>>,
+}
+
+impl Events {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(i64, Event)>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, at_ms: i64, event: Event) {
+        let mut latest = self.lock();
+        if latest.len() >= EVENTS_MAX {
+            latest.pop_front();
+        }
+        latest.push_back((at_ms, event));
+    }
+
+    /// A client was given `messages` of those from `from` up to before `to`.
+    #[allow(clippy::too_many_arguments, reason = "all of it is one event")]
+    pub(super) fn delivered(
+        &self,
+        at_ms: i64,
+        group: &ByteString,
+        topic: &ByteString,
+        queue_id: i32,
+        range: (QueueOffset, QueueOffset),
+        messages: usize,
+        client: SocketAddr,
+    ) {
+        let queue = Queue { group: group.clone(), topic: topic.clone(), queue_id };
+        self.add(at_ms, Event::Delivered { queue, from: range.0.0, to: range.1.0, messages, client });
+    }
+
+    /// A group has consumed everything before `offset`.
+    pub(super) fn committed(
+        &self,
+        at_ms: i64,
+        group: &ByteString,
+        topic: &ByteString,
+        queue_id: i32,
+        offset: QueueOffset,
+    ) {
+        let queue = Queue { group: group.clone(), topic: topic.clone(), queue_id };
+        self.add(at_ms, Event::Committed { queue, offset: offset.0 });
+    }
+
+    /// A producer has decided about the half message at `half`, on its own or because it was `asked`.
+    pub(super) fn decided(&self, at_ms: i64, half: i64, commit: bool, asked: bool, client: SocketAddr) {
+        self.add(at_ms, Event::Decided { half, commit, asked, client });
+    }
+}
+
+/// What happened to one message.
+#[derive(Debug, Serialize)]
+pub struct Timeline {
+    /// The id that its producer gave it; the offset message id when it has none.
+    pub id: String,
+    /// The topic it is meant for.
+    pub topic: String,
+    /// What happened, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that happened to a message.
+#[derive(Debug, Default, Serialize)]
+pub struct Step {
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// What: `sent`, `half`, `checked`, `committed`, `rolled back`, `given up`, `delayed`, `stored`, `delivered`, `consumed`,
+    /// `failed`, `retry` or `dead`; or `filtered`, when a group's filter let pass only some of the messages around it.
+    pub what: &'static str,
+    /// The topic that the step is about.
+    pub topic: String,
+    /// The queue.
+    pub queue_id: i32,
+    /// The message's index in the queue.
+    pub queue_offset: i64,
+    /// The group that the step is about.
+    pub group: Option<String>,
+    /// The client that took part, `host:port`.
+    pub client: Option<String>,
+    /// When the next step is due, milliseconds since 1970.
+    pub due_ms: Option<i64>,
+    /// How often the message was consumed in vain by then, or its producer asked.
+    pub times: Option<i32>,
+}
+
+impl Broker {
+    /// Returns what happened to the messages with this key or id, at most 64 of them; in every topic unless one is
+    /// named. Reads the store, and may wait for it.
+    pub fn timeline(&self, topic: Option<&str>, key: &str) -> Vec<Timeline> {
+        let by_offset = message::parse_offset_message_id(key).ok().and_then(|(_, at)| self.record_at(at));
+        let mut ids = BTreeSet::new();
+        let places = self.places(topic);
+        if let Some(bytes) = by_offset {
+            ids.extend(MessageRecord::decode(&bytes).ok().map(|record| id_of(&record)));
+        }
+        for place in &places {
+            for bytes in self.records(place, key) {
+                let Ok(record) = MessageRecord::decode(&bytes) else { continue };
+                if topic.is_none_or(|topic| meant_for(&record) == topic) {
+                    ids.insert(id_of(&record));
+                }
+            }
+        }
+        ids.into_iter().take(MESSAGES_MAX).filter_map(|id| self.timeline_of(&places, id)).collect()
+    }
+
+    /// Lists the topics under which records of a topic's messages can be, waiting ones and retries included.
+    fn places(&self, topic: Option<&str>) -> Vec<String> {
+        let hidden = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
+        let known = self.topics.all().into_iter().map(|config| config.topic_name.clone()).filter(|name| {
+            let of_a_group = name.starts_with(RETRY_PREFIX) || name.starts_with(DLQ_PREFIX);
+            topic.is_none_or(|topic| topic == name || of_a_group)
+        });
+        let places: BTreeSet<_> = known.chain(hidden.map(str::to_owned)).collect();
+        places.into_iter().collect()
+    }
+
+    fn records(&self, topic: &str, key: &str) -> Vec<Bytes> {
+        self.store.query_message(topic, key, RECORDS_MAX, 0, i64::MAX).records
+    }
+
+    fn record_at(&self, at: i64) -> Option<Bytes> {
+        self.store.read_record(PhysicalOffset(at)).ok().flatten()
+    }
+
+    fn timeline_of(&self, places: &[String], id: String) -> Option<Timeline> {
+        let mut found: Vec<Bytes> = places.iter().flat_map(|place| self.records(place, &id)).collect();
+        if found.is_empty() {
+            // Without an id of its own a message is found where it is, and nowhere else.
+            found.extend(message::parse_offset_message_id(&id).ok().and_then(|(_, at)| self.record_at(at)));
+        }
+        let mut records: Vec<_> =
+            found.iter().filter_map(|bytes| MessageRecord::decode(bytes).ok()).collect();
+        records.sort_by_key(|record| record.physical_offset);
+        let first = records.first()?;
+        let topic = meant_for(first).to_owned();
+        let sent = Step {
+            at_ms: first.born_timestamp,
+            client: Some(first.born_host.to_string()),
+            ..Step::of("sent", first)
+        };
+        let mut steps = vec![Step { topic: topic.clone(), ..sent }];
+        let events = self.events.lock().clone();
+        for record in &records {
+            steps.push(self.stored(record));
+            if record.topic == TRANS_HALF_TOPIC {
+                decisions(record, &events, &mut steps);
+            } else if record.topic != SCHEDULE_TOPIC && record.topic != TIMER_TOPIC {
+                consumption(record, &events, &mut steps);
+            }
+        }
+        // Sending and storing can fall into one millisecond, and clocks of clients are their own.
+        steps[1..].sort_by_key(|step| step.at_ms);
+        Some(Timeline { id, topic, steps })
+    }
+
+    /// Says what the existence of a record means.
+    fn stored(&self, record: &MessageRecord<'_>) -> Step {
+        let number = |name| record.property(name).and_then(|text| text.parse().ok());
+        let mut step = Step::of("stored", record);
+        let retried = |topic: &str| topic.strip_prefix(RETRY_PREFIX).map(str::to_owned);
+        match record.topic {
+            TRANS_HALF_TOPIC => {
+                step.times = number(transaction::CHECK_TIMES);
+                step.what = if step.times.is_some() { "checked" } else { "half" };
+            }
+            TRANS_CHECK_MAX_TIME_TOPIC => step.what = "given up",
+            SCHEDULE_TOPIC | TIMER_TOPIC => {
+                step.group = record.property(property_name::REAL_TOPIC).and_then(retried);
+                step.what = if step.group.is_some() { "failed" } else { "delayed" };
+                step.times = step.group.is_some().then_some(record.reconsume_times);
+                let offset = QueueOffset(record.queue_offset);
+                let entry = self.store.queue_entries(record.topic, record.queue_id, offset, 1);
+                step.due_ms = match record.topic {
+                    TIMER_TOPIC => record.property(TIMER_OUT_MS).and_then(|text| text.parse().ok()),
+                    _ => entry.first().map(|entry| entry.tags_code),
+                };
+            }
+            topic => {
+                if let Some(group) = topic.strip_prefix(DLQ_PREFIX) {
+                    (step.what, step.group) = ("dead", Some(group.to_owned()));
+                    step.times = Some(record.reconsume_times);
+                } else if let Some(group) = retried(topic) {
+                    (step.what, step.group) = ("retry", Some(group));
+                    step.times = Some(record.reconsume_times);
+                }
+            }
+        }
+        step
+    }
+}
+
+impl Step {
+    fn of(what: &'static str, record: &MessageRecord<'_>) -> Self {
+        Self {
+            at_ms: record.store_timestamp,
+            what,
+            topic: record.topic.to_owned(),
+            queue_id: record.queue_id,
+            queue_offset: record.queue_offset,
+            ..Self::default()
+        }
+    }
+}
+
+/// Adds who was given a message, and who has consumed it.
+fn consumption(record: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, steps: &mut Vec<Step>) {
+    let mut done = BTreeSet::new();
+    for (at_ms, event) in events {
+        let mut add = |what, group: &ByteString, client: Option<&SocketAddr>| {
+            let client = client.map(ToString::to_string);
+            let group = Some(group.to_string());
+            steps.push(Step { at_ms: *at_ms, group, client, ..Step::of(what, record) });
+        };
+        match event {
+            Event::Delivered { queue, from, to, messages, client }
+                if queue.holds(record) && (*from..*to).contains(&record.queue_offset) =>
+            {
+                let all = *messages as i64 == to - from;
+                add(if all { "delivered" } else { "filtered" }, &queue.group, Some(client));
+            }
+            Event::Committed { queue, offset }
+                if queue.holds(record)
+                    && *offset > record.queue_offset
+                    && done.insert(queue.group.clone()) =>
+            {
+                add("consumed", &queue.group, None);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Adds how the transaction of a half message was decided.
+fn decisions(half: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, steps: &mut Vec<Step>) {
+    for (at_ms, event) in events {
+        if let Event::Decided { half: at, commit, asked, client } = event
+            && *at == half.physical_offset
+        {
+            let what = if *commit { "committed" } else { "rolled back" };
+            let times =
+                asked.then(|| half.property(transaction::CHECK_TIMES).and_then(|text| text.parse().ok()));
+            let client = Some(client.to_string());
+            steps.push(Step { at_ms: *at_ms, client, times: times.flatten(), ..Step::of(what, half) });
+        }
+    }
+}
+
+fn id_of(record: &MessageRecord<'_>) -> String {
+    let own = record.property(property_name::UNIQ_KEY).map(str::to_owned);
+    own.unwrap_or_else(|| record.offset_message_id())
+}
+
+/// Returns the topic that a record's message is meant for, where it may wait or be retried under another one.
+fn meant_for<'a>(record: &MessageRecord<'a>) -> &'a str {
+    let hidden = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
+    let real = hidden.contains(&record.topic).then(|| record.property(property_name::REAL_TOPIC)).flatten();
+    let topic = real.unwrap_or(record.topic);
+    if topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX) {
+        return record.property(property_name::RETRY_TOPIC).unwrap_or(topic);
+    }
+    topic
+}
+
+#[cfg(test)]
+mod tests;
