@@ -11,6 +11,8 @@ use crate::config::{Settings, SettingsError};
 pub mod args;
 pub mod bench;
 mod clock;
+mod cluster;
+mod dlq;
 mod http;
 mod instance;
 mod start;
@@ -40,6 +42,7 @@ pub fn main() -> ExitCode {
             Command::Ready(args) => client_runtime(instance::ready(args)),
             Command::Status(args) => client_runtime(instance::status(args)),
             Command::Stop(args) => client_runtime(instance::stop(args)),
+            Command::Dlq(args) => client_runtime(dlq::dlq(args)),
             Command::Clock(args) => client_runtime(clock::clock(args)),
             Command::Env(args) => client_runtime(instance::env(args)),
             Command::Bench(args) => bench::run(&args).unwrap_or_else(|cause| {

@@ -58,6 +58,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show the server's clock, or let time pass: delays, retries and expiries happen now
     Clock(ClockArgs),
+    /// Look at the dead letters of consumer groups, send them again, or be done with them
+    Dlq(DlqArgs),
     /// Put load on a server and measure it
     #[command(subcommand)]
     Bench(BenchArgs),
@@ -393,6 +395,115 @@ pub enum ClockWish {
         /// How much, such as 500ms, 90s, 2h or 3d; at most 365d
         span: String,
     },
+}
+
+/// Flags of `dlq`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  rmq-lite dlq list
+  rmq-lite dlq show orders-group --all
+  rmq-lite dlq resend orders-group                   every open letter, to the topic it came from
+  rmq-lite dlq resend orders-group --offset 3 --to orders-by-hand
+  rmq-lite dlq export orders-group --output letters.jsonl
+  rmq-lite dlq purge orders-group --delete           of an Apache cluster: -n ns1:9876")]
+pub struct DlqArgs {
+    /// NameServers, `host:port` separated by `;`
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "LIST",
+        env = "NAMESRV_ADDR",
+        default_value = "127.0.0.1:9876",
+        global = true
+    )]
+    pub namesrv: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub wish: DlqWish,
+}
+
+/// What can be done with dead letters.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DlqWish {
+    /// Every group with dead letters, how many it has and how many are open
+    List {
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// The open letters of a group
+    Show(LettersArgs),
+    /// Send letters to the topic that they came from; no consumer need be online. A letter keeps its id and
+    /// begins with no tries; those sent are no longer open
+    Resend(ResendArgs),
+    /// Set the open letters aside, or delete all
+    Purge(PurgeArgs),
+    /// Write letters out, one JSON object a line
+    Export {
+        /// Which letters.
+        #[command(flatten)]
+        letters: LettersArgs,
+        /// File to write to [default: standard output]
+        #[arg(long, short = 'o', value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Which letters are meant.
+#[derive(Clone, Debug, Args)]
+pub struct LettersArgs {
+    /// The consumer group
+    pub group: String,
+    /// Also those that were sent again or set aside
+    #[arg(long)]
+    pub all: bool,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000)]
+    pub max: usize,
+    /// Only those of this broker
+    #[arg(long, value_name = "NAME")]
+    pub broker: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `dlq resend`.
+#[derive(Clone, Debug, Args)]
+pub struct ResendArgs {
+    /// The consumer group
+    pub group: String,
+    /// Only the letter with this offset; may be repeated
+    #[arg(long, value_name = "OFFSET", conflicts_with_all = ["all", "max"])]
+    pub offset: Vec<i64>,
+    /// Also those that were sent again or set aside
+    #[arg(long)]
+    pub all: bool,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = usize::MAX, hide_default_value = true)]
+    pub max: usize,
+    /// Send to this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub to: Option<String>,
+    /// Only those of this broker
+    #[arg(long, value_name = "NAME")]
+    pub broker: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `dlq purge`.
+#[derive(Clone, Debug, Args)]
+pub struct PurgeArgs {
+    /// The consumer group
+    pub group: String,
+    /// Delete the topic with all its letters, open or not; it is made again when it is needed
+    #[arg(long)]
+    pub delete: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `run`.
