@@ -13,6 +13,21 @@ elif [ -z "${NAMESRV_ADDR:-}" ]; then
 fi
 [ $# -gt 0 ] || set -- java-5.3.3 java-4.9.8 go
 failed=
+# What passed, for the table in docs/compatibility.md.
+results=$(mktemp)
+trap 'rm -f "$results" "$results.go"' EXIT
+
+java_results() { # java_results <part>: from surefire's reports
+    local report
+    for report in "$here/java/target/${1#java-}"/surefire-reports/TEST-*.xml; do
+        awk -v part="$1" '
+            function value(name) { return match($0, " " name "=\"[^\"]*\"") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 4) : "" }
+            /<testcase / { name = value("name"); class = value("classname"); outcome = "passed"; sub(/\(.*/, "", name); sub(/.*\./, "", class) }
+            /<skipped/ { outcome = "skipped" }
+            /<failure|<error/ { outcome = "failed" }
+            /<testcase .*\/>/ || /<\/testcase>/ { print part "\t" class "\t" name "\t" outcome }' "$report"
+    done >> "$results"
+}
 
 needs() { # needs <tool>: true when it is there
     command -v "$1" > /dev/null && return 0
@@ -29,13 +44,23 @@ for part; do
         (cd "$here/java" && mvn -q -B test -Dtest=KillLoop -Dkill.rounds="${ROUNDS:-50}") || failed="$failed $part" ;;
     java-*)
         { needs mvn && needs javac; } || continue
-        (cd "$here/java" && mvn -q -B test -Drocketmq.version="${part#java-}") || failed="$failed $part" ;;
+        rm -rf "$here/java/target/${part#java-}/surefire-reports"
+        (cd "$here/java" && mvn -q -B test -Drocketmq.version="${part#java-}") || failed="$failed $part"
+        java_results "$part" ;;
     go)
         needs go || continue
-        (cd "$here/go" && go vet ./... && go test -count=1 ./...) || failed="$failed $part" ;;
+        (cd "$here/go" && go vet ./... && go test -count=1 -v ./... > "$results.go" 2>&1) || {
+            cat "$results.go" >&2
+            failed="$failed $part"
+        }
+        sed -nE 's/^--- PASS: (\w+) .*/go\t\1\t\tpassed/p' "$results.go" >> "$results" ;;
     *)
         echo "unknown part: $part" >&2; exit 2 ;;
     esac
     echo "$part: $((SECONDS - began)) s"
 done
+# Only a run of all clients can tell what is proved.
+if [ -z "$failed" ] && [ "$(cut -f 1 "$results" | sort -u | wc -l)" = 3 ]; then
+    "$here/table.sh" "$results" || failed=" table"
+fi
 [ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
