@@ -12,7 +12,9 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -107,6 +109,8 @@ public final class HandOver {
         awaitSaved("Plain", 7);
         sendWaiting("lite", 1, 12, 45);
         awaitDelivered("lite timer 1");
+        sendTransactions("lite");
+        check(transactional().equals(Arrays.asList("lite commit")), "rmq-lite has delivered " + transactional());
         if (kill) {
             Process load = background("bench", lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench", "--duration", "60", "--rate", "5000",
                 "--size", "100", "--quiet");
@@ -124,6 +128,10 @@ public final class HandOver {
         checkOffset("Plain", 7);
         checkKeys("Apache");
         step("Apache serves them, knows the group's offset, and finds messages by key");
+        answerChecks("apache answered", "lite open", "lite asked");
+        check(!transactional().contains("lite roll"), "Apache has delivered " + transactional());
+        sendTransactions("apache");
+        step("Apache asks about the transactions that were left open, and about no other");
         send("apache");
         sendKinds();
         awaitDelivered("lite timer 1", "lite timer 12", "lite level");
@@ -143,6 +151,13 @@ public final class HandOver {
         checkKeys("rmq-lite");
         send("lite again");
         checkKeys("rmq-lite");
+        List<String> decided = transactional();
+        answerChecks("lite answered", "apache open", "apache asked");
+        List<String> added = transactional();
+        decided.forEach(added::remove);
+        added.sort(null);
+        check(added.equals(Arrays.asList("apache asked", "apache open", "lite answered")), "rmq-lite has delivered " + added);
+        step("rmq-lite asks about the transactions that were left open, and about no other");
         awaitDelivered("lite timer 1", "lite timer 12", "lite level", "apache timer 1", "apache timer 20", "apache level", "lite timer 45");
         stop(last);
         step("rmq-lite serves all of it");
@@ -171,6 +186,54 @@ public final class HandOver {
             keyed.add(sent(producer.send(new Message("Plain", "large", by.replace(' ', '-') + "-large" + i, large))));
         }
         producer.shutdown();
+    }
+
+    /** Transactions of every fate: decided at once, asked about in vain, and left open by a producer that is gone. */
+    private void sendTransactions(String by) throws Exception {
+        List<String> asked = new CopyOnWriteArrayList<>();
+        TransactionMQProducer producer = transactions(body -> body.endsWith("commit") ? LocalTransactionState.COMMIT_MESSAGE
+            : body.endsWith("roll") ? LocalTransactionState.ROLLBACK_MESSAGE : LocalTransactionState.UNKNOW, body -> {
+                asked.add(body);
+                return LocalTransactionState.UNKNOW;
+            });
+        for (String fate : new String[] {"commit", "roll", "asked"}) {
+            sent(producer.sendMessageInTransaction(new Message("Transactions", body(by + " " + fate)), null));
+        }
+        await("the commit is in, and the producer was asked", () -> transactional().contains(by + " commit") && asked.contains(by + " asked"));
+        check(asked.stream().allMatch((by + " asked")::equals), "asked about " + asked);
+        sent(producer.sendMessageInTransaction(new Message("Transactions", body(by + " open")), null));
+        producer.shutdown();
+    }
+
+    /** A producer of the same group that commits what it is asked about, until these have come; it sends one of its own, too. */
+    private void answerChecks(String own, String... wanted) throws Exception {
+        TransactionMQProducer producer = transactions(body -> LocalTransactionState.COMMIT_MESSAGE, body -> LocalTransactionState.COMMIT_MESSAGE);
+        sent(producer.sendMessageInTransaction(new Message("Transactions", body(own)), null));
+        await("delivered: " + Arrays.toString(wanted), () -> transactional().containsAll(Arrays.asList(wanted)));
+        producer.shutdown();
+    }
+
+    private TransactionMQProducer transactions(Function<String, LocalTransactionState> local, Function<String, LocalTransactionState> check)
+        throws Exception {
+        TransactionMQProducer producer = dress(new TransactionMQProducer("handover_open_transactions"));
+        producer.setTransactionListener(new TransactionListener() {
+            @Override
+            public LocalTransactionState executeLocalTransaction(Message message, Object state) {
+                return local.apply(new String(message.getBody(), StandardCharsets.UTF_8));
+            }
+
+            @Override
+            public LocalTransactionState checkLocalTransaction(MessageExt message) {
+                return check.apply(new String(message.getBody(), StandardCharsets.UTF_8));
+            }
+        });
+        producer.start();
+        return producer;
+    }
+
+    /** The bodies of what transactions have delivered so far. */
+    private List<String> transactional() throws Exception {
+        return bodies("Transactions");
     }
 
     /** A delayed message that is delivered, and a committed transaction. */
@@ -217,21 +280,27 @@ public final class HandOver {
         List<String> found = new ArrayList<>();
         await("delivered: " + Arrays.toString(wanted), () -> {
             found.clear();
-            DefaultMQPullConsumer puller = puller("handover_reader");
-            try {
-                for (MessageQueue queue : puller.fetchSubscribeMessageQueues("Waiting")) {
-                    long next = 0;
-                    for (PullResult result = puller.pull(queue, "*", next, 32); result.getPullStatus() == PullStatus.FOUND; result = puller.pull(queue, "*", next, 32)) {
-                        result.getMsgFoundList().forEach(message -> found.add(new String(message.getBody(), StandardCharsets.UTF_8)));
-                        next = result.getNextBeginOffset();
-                    }
-                }
-            } finally {
-                puller.shutdown();
-            }
+            found.addAll(bodies("Waiting"));
             return found.containsAll(Arrays.asList(wanted));
         });
         check(kill || found.size() == wanted.length, "of " + Arrays.toString(wanted) + " came " + found);
+    }
+
+    private List<String> bodies(String topic) throws Exception {
+        List<String> found = new ArrayList<>();
+        DefaultMQPullConsumer puller = puller("handover_reader");
+        try {
+            for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
+                long next = 0;
+                for (PullResult result = puller.pull(queue, "*", next, 32); result.getPullStatus() == PullStatus.FOUND; result = puller.pull(queue, "*", next, 32)) {
+                    result.getMsgFoundList().forEach(message -> found.add(new String(message.getBody(), StandardCharsets.UTF_8)));
+                    next = result.getNextBeginOffset();
+                }
+            }
+        } finally {
+            puller.shutdown();
+        }
+        return found;
     }
 
     private static SendResult sent(SendResult result) {
@@ -374,8 +443,13 @@ public final class HandOver {
             keys.put("maxHashSlotNum", "1000");
             keys.put("maxIndexNum", "4000");
         }
+        keys.put("transactionTimeOut", "1000");
+        keys.put("transactionCheckInterval", "2000");
+        keys.put("transactionCheckMax", "1000");
         if (executable.equals(apache)) {
             keys.put("flushConsumerOffsetInterval", "500");
+            // A check within this time of a commit asks once more, and Apache delivers once more.
+            keys.put("transactionOpBatchInterval", "100");
         }
         keys.forEach((key, value) -> command.addAll(Arrays.asList("--set", key + "=" + value)));
         Process process = background(name, command.toArray(new String[0]));
