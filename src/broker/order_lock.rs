@@ -150,6 +150,8 @@ pub(super) fn unlock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Ans
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::broker::kit::{Kit, RawClient, text};
     use crate::wire::code::request;
