@@ -175,6 +175,62 @@ mod tests {
         assert!(locks.any_live("g", 60_001) && !locks.any_live("g", 200_000) && !locks.any_live("none", 0));
     }
 
+    #[derive(Clone, Debug)]
+    enum Step {
+        Lock { client: u8, queues: Vec<i32> },
+        Unlock { client: u8, queues: Vec<i32> },
+        Gone { client: u8 },
+        Pass { ms: i64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let queues = || proptest::collection::vec(0..4, 0..4);
+        prop_oneof![
+            4 => (0..3_u8, queues()).prop_map(|(client, queues)| Step::Lock { client, queues }),
+            2 => (0..3_u8, queues()).prop_map(|(client, queues)| Step::Unlock { client, queues }),
+            1 => (0..3_u8).prop_map(|client| Step::Gone { client }),
+            2 => (1..40_000_i64).prop_map(|ms| Step::Pass { ms }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever clients do, each queue has the owner that a plain table of owners and times says.
+        #[test]
+        fn owners_are_those_of_the_model(steps in proptest::collection::vec(step(), 1..60)) {
+            let (locks, mut now_ms) = (QueueLocks::default(), 0);
+            let mut model: HashMap<i32, (u8, i64)> = HashMap::new();
+            let of = |ids: &[i32]| -> BTreeSet<MessageQueue> { ids.iter().flat_map(|id| queues([*id])).collect() };
+            for step in steps {
+                match step {
+                    Step::Lock { client, queues } => {
+                        let mut held = Vec::new();
+                        for id in &queues {
+                            let free = model
+                                .get(id)
+                                .is_none_or(|(owner, at)| *owner == client || now_ms - at > LOCK_LIVE_MS);
+                            if free {
+                                model.insert(*id, (client, now_ms));
+                                held.push(*id);
+                            }
+                        }
+                        prop_assert_eq!(locks.lock("g", &client.to_string(), of(&queues), now_ms), of(&held));
+                    }
+                    Step::Unlock { client, queues } => {
+                        model.retain(|id, (owner, _)| *owner != client || !queues.contains(id));
+                        locks.unlock("g", &client.to_string(), &of(&queues));
+                    }
+                    Step::Gone { client } => {
+                        model.retain(|_, (owner, _)| *owner != client);
+                        locks.release_client("g", &client.to_string());
+                    }
+                    Step::Pass { ms } => now_ms += ms,
+                }
+                let live = model.values().any(|(_, at)| now_ms - at <= LOCK_LIVE_MS);
+                prop_assert_eq!(locks.any_live("g", now_ms), live);
+            }
+        }
+    }
+
     async fn lock(
         client: &mut RawClient,
         client_id: &str,
