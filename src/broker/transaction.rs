@@ -38,6 +38,8 @@ use table::{Half, HalfTable};
 const GROUP: &str = "CID_RMQ_SYS_TRANS";
 /// The queue of half messages and that of decisions: all are queue 0.
 const QUEUE_ID: i32 = 0;
+/// Undecided half messages at once; each is remembered with some 200 bytes.
+const HALVES_MAX: usize = 1_000_000;
 /// How often the producers of a half message were asked.
 pub(super) const CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
 /// Queue offset of a half message's first copy.
@@ -141,6 +143,10 @@ pub(super) fn put_half(broker: &Broker, mut message: InnerMessage) -> Result<Rec
     message.hide(TRANS_HALF_TOPIC, QUEUE_ID);
     let immunity = message.property(CHECK_IMMUNITY).map(str::to_owned);
     let mut state = broker.transactions.lock();
+    if state.table.len() >= HALVES_MAX {
+        let remark = format!("[TOO_MANY]there are {HALVES_MAX} undecided transactions, no more are taken");
+        return Err(Refusal::new(response::SYSTEM_BUSY, remark));
+    }
     let receipt = broker.put_as_it_is(&message)?;
     let due_ms = check::due_ms(&keys, state.started_ms, 0, receipt.store_timestamp, immunity.as_deref());
     let half = Half {

@@ -31,6 +31,8 @@ pub(super) const KEEP_PROGRESS_MS: i64 = 1_000;
 const SEND_AGAIN_MS: i64 = 1_000;
 /// Half messages that are looked at before other tasks get their turn.
 const CHECKS_AT_ONCE: usize = 64;
+/// Records of decisions that may wait for one undecided half message before them; then it is stored again behind them.
+pub(super) const OPS_BEHIND_MAX: usize = 100_000;
 /// When there is nothing to do: never, as far as a clock is concerned.
 const NEVER_MS: i64 = i64::MAX;
 
@@ -46,7 +48,7 @@ pub(in super::super) async fn run(broker: Arc<Broker>) {
     let mut candidate: Option<Progress> = None;
     loop {
         let mut looked_at = 0;
-        while look_at_next(&broker) {
+        while look_at_next(&broker) || move_on(&broker) {
             looked_at += 1;
             if looked_at % CHECKS_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
@@ -73,6 +75,22 @@ pub(in super::super) async fn run(broker: Arc<Broker>) {
             () = broker.transactions.wake.notified() => {}
         }
     }
+}
+
+/// Stores the first half message again if too much waits for it, so that what a start must read stays bounded; says
+/// whether it did.
+fn move_on(broker: &Broker) -> bool {
+    let mut state = broker.transactions.lock();
+    let Some(queue_offset) = state.table.in_the_way(OPS_BEHIND_MAX) else { return false };
+    let Some(half) = state.table.get(queue_offset).cloned() else { return false };
+    let bytes = super::read(broker, half.physical_offset).ok().flatten();
+    let message = bytes.as_ref().and_then(|bytes| {
+        MessageRecord::decode(bytes).and_then(|record| InnerMessage::of_record(bytes, &record)).ok()
+    });
+    let Some(message) = message else { return state.table.remove(queue_offset).is_some() };
+    // Where it waited for a producer it is due at once and goes on waiting; no check is counted.
+    let moved = put_again(broker, &mut state, message, half.origin, half.check_times, Some(queue_offset));
+    moved.is_ok()
 }
 
 /// Looks at the half message that is due first; says whether one was.

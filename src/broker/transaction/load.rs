@@ -2,9 +2,9 @@
 //!
 //! Flows in: the half messages and the records of decisions in the store, written by us or by an Apache broker of
 //! any version. Flows out: the table. What was committed but not recorded, because the process was killed between
-//! the two, is found by its unique key and recorded now.
+//! the two, is found by its unique key and recorded now (this needs the index).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::Broker;
 use super::super::name::{SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
@@ -38,9 +38,18 @@ impl Broker {
             done.extend(named);
         });
         let mut unrecorded = Vec::new();
+        let mut by_key: HashMap<(String, i64), i64> = HashMap::new();
         let keys = self.keys();
         self.each_of_queue(TRANS_HALF_TOPIC, half_from, |record| {
             let stored = Stored::of(record);
+            // A copy that Apache made says how often it was checked, and not of what it is a copy.
+            let key = (record.property(UNIQ_KEY).unwrap_or_default().to_owned(), record.born_timestamp);
+            if stored.check_times > 0
+                && stored.origin == record.queue_offset
+                && let Some(former) = by_key.remove(&key)
+            {
+                table.remove(former);
+            }
             if done.contains(&record.queue_offset) {
                 table.passed(record.queue_offset);
             } else if is_committed(self, &record, stored.origin) {
@@ -48,6 +57,7 @@ impl Broker {
                 unrecorded.push((record.queue_offset, record.store_host));
             } else {
                 table.add(record.queue_offset, stored.half(stored.due_ms(&keys, state.started_ms)));
+                by_key.insert(key, record.queue_offset);
             }
         });
         state.table = table;

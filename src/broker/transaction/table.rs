@@ -150,6 +150,13 @@ impl HalfTable {
         (half_offset, self.ops.front().map_or(self.op_end, |(op_offset, _)| *op_offset))
     }
 
+    /// Returns the first half message when more than `ops_max` records of decisions are kept on its account.
+    pub(super) fn in_the_way(&mut self, ops_max: usize) -> Option<i64> {
+        self.progress();
+        let (first, _) = self.halves.first_key_value()?;
+        (self.ops.len() > ops_max).then_some(*first)
+    }
+
     /// Returns the number of undecided half messages.
     pub(super) fn len(&self) -> usize {
         self.halves.len()

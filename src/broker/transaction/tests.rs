@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::check::due_ms;
 use super::{CHECK_TIMES, PREPARED_QUEUE_OFFSET, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
 use super::{GROUP, TRANS_OP_HALF_TOPIC};
+use crate::broker::inner::InnerMessage;
 use crate::broker::kit::{Kit, RawClient, refusal};
 use crate::config::keys::{BrokerKeys, Machine, Origin, Timings};
 use crate::faults::{FaultPoint, Order, Trigger};
@@ -420,6 +421,57 @@ async fn after_an_apache_broker() {
     let state = kit.broker.transactions.lock();
     let left: Vec<i64> = (0..9).filter(|offset| state.table.get(*offset).is_some()).collect();
     assert_eq!(left, [2, 5, 7]);
+}
+
+/// Of a half message that Apache checked just before it was killed the latest copy counts, whatever became of it.
+#[tokio::test]
+async fn copies_that_apache_made() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    half(&mut client, "open", "").await;
+    half(&mut client, "committed", "").await;
+    let copy = |body: &str| {
+        let halves = records(&kit, TRANS_HALF_TOPIC);
+        let decoded = halves.iter().map(|bytes| MessageRecord::decode(bytes).unwrap());
+        let half = decoded.into_iter().find(|record| record.body == body.as_bytes()).unwrap();
+        let mut copy = InnerMessage::of_record(&halves[half.queue_offset as usize], &half).unwrap();
+        copy.set_property(CHECK_TIMES, "1");
+        kit.broker.put_as_it_is(&copy).unwrap()
+    };
+    let (open, committed) = (copy("open"), copy("committed"));
+    let bytes = kit.broker.store.read_record(committed.physical_offset).unwrap().unwrap();
+    let message = super::final_message(&bytes, &MessageRecord::decode(&bytes).unwrap()).unwrap();
+    kit.broker.put_inner(message).unwrap();
+    let kit = kit.killed().await;
+    assert_eq!(undecided(&kit), 1);
+    let latest = Sent { physical: open.physical_offset.0, queue_offset: open.queue_offset.0 };
+    assert_eq!(end(&mut kit.client().await, &latest, COMMIT, true).await.code, 0);
+    assert_eq!(bodies(&kit, "T"), ["committed", "open"]);
+}
+
+/// A half message that nobody decides does not make a start read everything that was decided since.
+#[test]
+fn what_waits_for_one_is_bounded() {
+    let mut table = super::HalfTable::starting_at(0, 0);
+    let half = |origin| super::Half {
+        origin,
+        physical_offset: 0,
+        check_times: 0,
+        stored_ms: 0,
+        due_ms: 0,
+        unsent: false,
+        parked: None,
+    };
+    table.add(0, half(0));
+    for offset in 1..=5 {
+        table.add(offset, half(offset));
+        table.remove(offset);
+        table.op_written(offset - 1, offset);
+    }
+    assert_eq!((table.in_the_way(5), table.in_the_way(4)), (None, Some(0)));
+    table.add(6, half(0));
+    table.op_written(5, 0);
+    assert_eq!((table.in_the_way(0), table.progress()), (None, (6, 6)));
 }
 
 /// Offsets that outlived the messages they speak of do not hide the next ones.
