@@ -39,6 +39,7 @@ pub fn scrape(broker: &Broker, routes: &[Arc<Routes<Broker>>]) -> String {
     traffic(&mut sheet, broker);
     connections(&mut sheet, broker);
     lag(&mut sheet, broker);
+    transactions(&mut sheet, broker);
     storage(&mut sheet, broker);
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string takes any text");
@@ -145,6 +146,19 @@ fn lag(sheet: &mut Sheet<'_>, broker: &Broker) {
         None,
         rows.collect::<Vec<_>>(),
     );
+}
+
+fn transactions(sheet: &mut Sheet<'_>, broker: &Broker) {
+    let (mut undecided, mut committed, mut rolled_back) = (vec![], vec![], vec![]);
+    for (topic, counts) in broker.transaction_counts() {
+        let labels = vec![("topic", topic)];
+        undecided.push((labels.clone(), counts.undecided));
+        committed.push((labels.clone(), counts.committed));
+        rolled_back.push((labels, counts.rolled_back));
+    }
+    sheet.gauge("rocketmq_half_messages", "Half messages that wait for a decision", None, undecided);
+    sheet.counter("rocketmq_commit_messages", "Half messages committed", committed);
+    sheet.counter("rocketmq_rollback_messages", "Half messages rolled back", rolled_back);
 }
 
 fn storage(sheet: &mut Sheet<'_>, broker: &Broker) {

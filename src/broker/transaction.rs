@@ -7,6 +7,7 @@
 //! `TransactionalMessageServiceImpl`, with these differences: a decision is recorded at once, and a second decision
 //! about the same half message is refused, so that nothing is delivered twice.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,6 +71,30 @@ struct State {
     asleep_until_ms: i64,
     /// When the broker started; rounds of checks count from there.
     started_ms: i64,
+    /// By the topic that messages are meant for.
+    counts: HashMap<String, Counts>,
+}
+
+/// What became of the half messages of one topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Undecided now.
+    pub(crate) undecided: i64,
+    /// Committed since the broker started.
+    pub(crate) committed: u64,
+    /// Rolled back since the broker started.
+    pub(crate) rolled_back: u64,
+}
+
+impl State {
+    fn count(&mut self, topic: Option<&str>, change: impl FnOnce(&mut Counts)) {
+        let topic = topic.unwrap_or_default();
+        // All but the first time without a copy of the name.
+        if let Some(counts) = self.counts.get_mut(topic) {
+            return change(counts);
+        }
+        change(self.counts.entry(topic.to_owned()).or_default());
+    }
 }
 
 impl Transactions {
@@ -159,6 +184,7 @@ pub(super) fn put_half(broker: &Broker, mut message: InnerMessage) -> Result<Rec
         parked: None,
     };
     state.table.add(receipt.queue_offset.0, half);
+    state.count(message.property(REAL_TOPIC), |counts| counts.undecided += 1);
     broker.transactions.wake_before(&mut state, due_ms);
     Ok(receipt)
 }
@@ -223,6 +249,14 @@ fn end(broker: &Broker, header: &EndTransactionRequestHeader, commit: bool, clie
         write_op(broker, &mut state, queue_offset, record.store_host)?;
         state.table.remove(queue_offset);
     }
+    state.count(record.property(REAL_TOPIC), |counts| {
+        counts.undecided -= 1;
+        if commit {
+            counts.committed += 1;
+        } else {
+            counts.rolled_back += 1;
+        }
+    });
     broker.transactions.progressed(&mut state, now_ms);
     broker.events.decided(now_ms, record.physical_offset, commit, header.from_transaction_check, client);
     Ok(Reply::success())
@@ -314,6 +348,9 @@ pub(super) fn resume_check_half_message(
     TRANS_HALF_TOPIC.clone_into(&mut copy.topic);
     copy.queue_id = QUEUE_ID;
     check::put_again(broker, &mut state, copy, origin, 0, latest)?;
+    if latest.is_none() {
+        state.count(record.property(REAL_TOPIC), |counts| counts.undecided += 1);
+    }
     Ok(Reply::success())
 }
 
@@ -345,6 +382,12 @@ impl Broker {
     /// Stores a message at once, whatever it asks for.
     fn put_as_it_is(&self, message: &InnerMessage) -> Result<Receipt, Refusal> {
         self.put(&message.new_message(&[&message.properties]), &self.keys())
+    }
+
+    /// Returns what became of half messages, by the topic that they are meant for.
+    pub(crate) fn transaction_counts(&self) -> Vec<(String, Counts)> {
+        let state = self.transactions.lock();
+        state.counts.iter().map(|(topic, counts)| (topic.clone(), *counts)).collect()
     }
 
     /// Asks producers about what waits for one of this group.

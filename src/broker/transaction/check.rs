@@ -113,7 +113,7 @@ fn look_at(broker: &Broker, state: &mut State, queue_offset: i64, now_ms: i64) -
     let record = bytes.as_ref().and_then(|bytes| MessageRecord::decode(bytes).ok());
     let (Some(bytes), Some(record)) = (&bytes, record) else {
         tracing::warn!(queue_offset, "a half message has left the store before it was decided");
-        state.table.remove(queue_offset);
+        state.table.remove(queue_offset); // its topic is not known, and so stays counted
         return Ok(());
     };
     let message = InnerMessage::of_record(bytes, &record).map_err(super::failed)?;
@@ -212,6 +212,7 @@ fn give_up(
         "no producer decides this half message: it is now in {TRANS_CHECK_MAX_TIME_TOPIC}"
     );
     state.table.remove(queue_offset);
+    state.count(message.property(REAL_TOPIC), |counts| counts.undecided -= 1);
     super::write_op(broker, state, queue_offset, record.store_host)?;
     broker.transactions.progressed(state, broker.clock.now_ms());
     Ok(())

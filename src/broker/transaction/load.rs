@@ -60,6 +60,13 @@ impl Broker {
                 by_key.insert(key, record.queue_offset);
             }
         });
+        for (_, half) in table.all() {
+            // A start has few of them, if any.
+            let bytes = super::read(self, half.physical_offset).ok().flatten();
+            let record = bytes.as_ref().and_then(|bytes| MessageRecord::decode(bytes).ok());
+            let topic = record.as_ref().and_then(|record| record.property(REAL_TOPIC));
+            state.count(topic, |counts| counts.undecided += 1);
+        }
         state.table = table;
         for (queue_offset, store_host) in unrecorded {
             tracing::info!(queue_offset, "a half message was committed just before a crash");

@@ -157,6 +157,11 @@ impl HalfTable {
         (self.ops.len() > ops_max).then_some(*first)
     }
 
+    /// Returns every undecided half message with the queue offset of its latest copy.
+    pub(super) fn all(&self) -> impl Iterator<Item = (i64, &Half)> {
+        self.halves.iter().map(|(queue_offset, half)| (*queue_offset, half))
+    }
+
     /// Returns the number of undecided half messages.
     pub(super) fn len(&self) -> usize {
         self.halves.len()

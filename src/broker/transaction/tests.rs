@@ -153,6 +153,12 @@ async fn commit_and_roll_back() {
     let ops = records(&kit, TRANS_OP_HALF_TOPIC);
     assert_eq!(MessageRecord::decode(&ops[0]).unwrap().property("TAGS"), Some("d"));
     assert_eq!(undecided(&kit), 0);
+    half(&mut client, "open", "").await;
+    let counts = super::Counts { undecided: 1, committed: 1, rolled_back: 1 };
+    assert_eq!(kit.broker.transaction_counts(), [("T".to_owned(), counts)]);
+    let kit = kit.killed().await;
+    let counts = super::Counts { undecided: 1, ..super::Counts::default() };
+    assert_eq!(kit.broker.transaction_counts(), [("T".to_owned(), counts)]);
 }
 
 /// A decision that fits no undecided half message changes nothing and says what is wrong.
