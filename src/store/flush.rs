@@ -149,6 +149,11 @@ pub(crate) fn start_threads(store: &Arc<MessageStore>, lifecycle: &Lifecycle) ->
 
 /// Ends the store's work. See [`MessageStore::stop`].
 pub(crate) fn stop(store: &MessageStore) {
+    stop_within(store, STOP_FLUSH_NS);
+}
+
+/// Does so with another limit for flushing queues.
+pub(crate) fn stop_within(store: &MessageStore, flush_ns: u64) {
     if store.threads.stopping.swap(true, Ordering::SeqCst) {
         return;
     }
@@ -159,7 +164,7 @@ pub(crate) fn stop(store: &MessageStore) {
     if let Err(error) = store.log.give_back_room() {
         tracing::warn!(%error, "space that was taken ahead stays taken");
     }
-    let finished = finish(store);
+    let finished = finish(store, flush_ns);
     if let Err(error) = &finished {
         tracing::error!(%error, "the store could not be closed in order; the next start will check it");
     }
@@ -189,14 +194,14 @@ pub(crate) fn stop(store: &MessageStore) {
 /// Flushes the log, and the queues as far as time allows; returns how many were left to the operating system. They are
 /// in the page cache, and the mark of a store in use names this run of the system: the next start goes on at once in
 /// the same run, and checks them in another one.
-fn finish(store: &MessageStore) -> Result<usize, Error> {
+fn finish(store: &MessageStore, flush_ns: u64) -> Result<usize, Error> {
     store.flush_commit_log(0)?;
     store.dispatch_and_wait();
     let waiting = store.take_waiting_queues();
     let timestamp = store.log.last_timestamp();
     let began_ns = store.clock.elapsed_ns();
     for (done, queue) in waiting.iter().enumerate() {
-        if store.clock.elapsed_ns() - began_ns > STOP_FLUSH_NS {
+        if store.clock.elapsed_ns() - began_ns >= flush_ns {
             return Ok(waiting.len() - done);
         }
         queue.flush(store.queues.space(), 0)?;

@@ -17,6 +17,8 @@ use crate::wire::message::{NewRecord, RecordError, body_crc, sys_flag};
 
 /// Bytes that a record may have beyond the longest body.
 const RECORD_OVERHEAD_BYTES_MAX: usize = 64 << 10;
+/// How much later than a put's own reading of the clock that of a put before it can be, milliseconds.
+const RACE_MS_MAX: i64 = 1_000;
 /// Longest topic, in bytes, that is not a group's own.
 const TOPIC_BYTES_MAX: usize = 127;
 
@@ -165,13 +167,17 @@ impl MessageStore {
         };
         let queued = sys_flag::is_queued(first.sys_flag);
         let mut queue = queue_of()?;
+        // Read before the lock, which is held for little longer than this would take.
+        let now_ms = self.clock.now_ms();
         let mut tail = self.log.lock()?;
         while queue.is_dead() {
             // The topic was deleted between the look-up and the lock.
             queue = queue_of()?;
         }
         let (physical, out) = tail.reserve(&self.log, size)?;
-        let store_timestamp = self.clock.now_ms();
+        // Another put may have been faster between the two; but a clock that was set back is believed.
+        let last_ms = self.log.last_timestamp();
+        let store_timestamp = if last_ms - now_ms < RACE_MS_MAX { now_ms.max(last_ms) } else { now_ms };
         let queue_offset = if queued { queue.next.load(Ordering::Relaxed) } else { 0 };
         let mut physical_offsets = PhysicalOffsets::new();
         let (mut at, mut index) = (0, queue_offset);

@@ -89,11 +89,12 @@ impl Command {
             return Err(DecodeError::Frame("the header is longer than the frame"));
         }
         let header = frame.split_to(header_length);
-        let mut command = match word >> 24 {
-            0 => json::decode(header)?,
-            1 => binary::decode(header.freeze())?,
+        let mut command = Self::default();
+        match word >> 24 {
+            0 => json::decode(header, &mut command)?,
+            1 => binary::decode(header.freeze(), &mut command)?,
             _ => return Err(DecodeError::Frame("unknown serialization type")),
-        };
+        }
         command.body = frame.freeze();
         Ok(command)
     }
@@ -243,319 +244,7 @@ fn end_frame(out: &mut BytesMut, start: usize, body_length: usize) {
     out[start + 4..start + 8].copy_from_slice(&(header_length as u32 & 0x00FF_FFFF).to_be_bytes());
 }
 
-mod json {
-    //! The JSON header. Reading accepts what fastjson would coerce (numbers in quotes, bare numbers and
-    //! booleans as field values) and ignores keys it does not know.
-
-    use super::{
-        ByteString, BytesMut, Command, DecodeError, FieldList, Fields, LanguageCode, SerializeType, SmallVec,
-        Span, VERSION, escape,
-    };
-
-    /// Nesting of unknown values that is skipped; deeper is refused.
-    const DEPTH_MAX: usize = 32;
-
-    pub(super) fn encode(
-        out: &mut BytesMut,
-        code: i32,
-        flag: i32,
-        opaque: i32,
-        remark: Option<&str>,
-        fields: &FieldList,
-    ) {
-        let mut numbers = itoa::Buffer::new();
-        out.extend_from_slice(b"{\"code\":");
-        out.extend_from_slice(numbers.format(code).as_bytes());
-        // Java's send path reads extFields without a null check, so it is always there.
-        out.extend_from_slice(b",\"extFields\":{");
-        out.extend_from_slice(fields.as_json().as_bytes());
-        out.extend_from_slice(b"},\"flag\":");
-        out.extend_from_slice(numbers.format(flag).as_bytes());
-        out.extend_from_slice(b",\"language\":\"JAVA\",\"opaque\":");
-        out.extend_from_slice(numbers.format(opaque).as_bytes());
-        if let Some(remark) = remark {
-            let mut escaped = String::with_capacity(remark.len());
-            escape(&mut escaped, remark);
-            out.extend_from_slice(b",\"remark\":\"");
-            out.extend_from_slice(escaped.as_bytes());
-            out.extend_from_slice(b"\"");
-        }
-        out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-        out.extend_from_slice(numbers.format(VERSION).as_bytes());
-        out.extend_from_slice(b"}");
-    }
-
-    pub(super) fn decode(mut header: BytesMut) -> Result<Command, DecodeError> {
-        let mut command = Command { serialize_type: SerializeType::Json, ..Command::default() };
-        let mut pairs = SmallVec::new();
-        let mut remark = None;
-        let mut cursor = Cursor { text: &mut header, at: 0 };
-        cursor.object(|cursor, key| {
-            match key.of(cursor.text) {
-                b"code" => command.code = cursor.number()?,
-                b"version" => command.version = cursor.number()?,
-                b"opaque" => command.opaque = cursor.number()?,
-                b"flag" => command.flag = cursor.number()?,
-                b"language" => {
-                    if let Some(span) = cursor.scalar()? {
-                        let name = std::str::from_utf8(span.of(cursor.text)).unwrap_or_default();
-                        command.language = name
-                            .parse()
-                            .map_or_else(|_| LanguageCode::from_name(name), LanguageCode::from_ordinal);
-                    }
-                }
-                b"remark" => remark = cursor.scalar()?,
-                b"extFields" => {
-                    if !cursor.null()? {
-                        cursor.object(|cursor, key| {
-                            if let Some(value) = cursor.scalar()? {
-                                pairs.push((key, value));
-                            }
-                            Ok(())
-                        })?;
-                    }
-                }
-                _ => cursor.skip(DEPTH_MAX)?,
-            }
-            Ok(())
-        })?;
-        cursor.space();
-        if cursor.at != cursor.text.len() {
-            return Err(broken(cursor.at, "goes on after its end"));
-        }
-        let header = ByteString::try_from(header.freeze()).map_err(|_| broken(0, "is not UTF-8"))?;
-        command.remark = remark.filter(|span| span.start < span.end).map(|span| {
-            let text = header.get(span.start as usize..span.end as usize).unwrap_or_default();
-            header.slice_ref(text)
-        });
-        command.fields = Fields::new(header, pairs);
-        Ok(command)
-    }
-
-    #[cold]
-    fn broken(at: usize, what: &str) -> DecodeError {
-        DecodeError::Header(format!("the JSON {what} (at byte {at})"))
-    }
-
-    /// Reads JSON from its own buffer and leaves unescaped strings in it.
-    struct Cursor<'a> {
-        text: &'a mut [u8],
-        at: usize,
-    }
-
-    impl Cursor<'_> {
-        #[inline]
-        fn space(&mut self) {
-            while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
-                self.at += 1;
-            }
-        }
-
-        #[inline]
-        fn peek(&mut self) -> Result<u8, DecodeError> {
-            // A byte above the blank ends the search at once; real headers have no blanks.
-            if self.text.get(self.at).is_none_or(|&byte| byte <= b' ') {
-                self.space();
-            }
-            self.text.get(self.at).copied().ok_or_else(|| broken(self.at, "ends too early"))
-        }
-
-        #[inline]
-        fn expect(&mut self, byte: u8) -> Result<(), DecodeError> {
-            if self.peek()? != byte {
-                return Err(broken(self.at, &format!("has no '{}' where one must be", byte as char)));
-            }
-            self.at += 1;
-            Ok(())
-        }
-
-        fn object(
-            &mut self,
-            mut member: impl FnMut(&mut Self, Span) -> Result<(), DecodeError>,
-        ) -> Result<(), DecodeError> {
-            self.expect(b'{')?;
-            if self.peek()? == b'}' {
-                self.at += 1;
-                return Ok(());
-            }
-            loop {
-                self.expect(b'"')?;
-                let key = self.string()?;
-                self.expect(b':')?;
-                member(self, key)?;
-                match self.peek()? {
-                    b',' => self.at += 1,
-                    _ => return self.expect(b'}'),
-                }
-            }
-        }
-
-        /// Reads `null`, if that is next.
-        fn null(&mut self) -> Result<bool, DecodeError> {
-            self.peek()?;
-            let found = self.text[self.at..].starts_with(b"null");
-            self.at += if found { 4 } else { 0 };
-            Ok(found)
-        }
-
-        /// Reads a string, number or boolean as text; `None` for null.
-        fn scalar(&mut self) -> Result<Option<Span>, DecodeError> {
-            match self.peek()? {
-                b'"' => {
-                    self.at += 1;
-                    self.string().map(Some)
-                }
-                b'{' | b'[' => Err(broken(self.at, "has a list or an object where a text must be")),
-                _ => {
-                    let start = self.at;
-                    while self
-                        .text
-                        .get(self.at)
-                        .is_some_and(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))
-                    {
-                        self.at += 1;
-                    }
-                    match &self.text[start..self.at] {
-                        b"" => Err(broken(start, "has no value where one must be")),
-                        b"null" => Ok(None),
-                        _ => Ok(Some(span(start, self.at))),
-                    }
-                }
-            }
-        }
-
-        #[inline]
-        fn number(&mut self) -> Result<i32, DecodeError> {
-            let start = self.at;
-            let Some(span) = self.scalar()? else { return Ok(0) };
-            std::str::from_utf8(span.of(self.text))
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| broken(start, "has a text where a 32-bit number must be"))
-        }
-
-        fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
-            if depth == 0 {
-                return Err(broken(self.at, "is nested too deeply"));
-            }
-            match self.peek()? {
-                b'{' => self.object(|cursor, _| cursor.skip(depth - 1)),
-                b'[' => {
-                    self.at += 1;
-                    if self.peek()? == b']' {
-                        self.at += 1;
-                        return Ok(());
-                    }
-                    loop {
-                        self.skip(depth - 1)?;
-                        match self.peek()? {
-                            b',' => self.at += 1,
-                            _ => return self.expect(b']'),
-                        }
-                    }
-                }
-                _ => self.scalar().map(|_| ()),
-            }
-        }
-
-        /// Reads the rest of a string whose opening quote is behind the cursor; unescapes it in place. What the
-        /// escapes took more becomes spaces, so that the header as a whole stays as much UTF-8 as it was.
-        fn string(&mut self) -> Result<Span, DecodeError> {
-            let start = self.at;
-            let mut write = start;
-            loop {
-                let plain = plain_bytes(&self.text[self.at..])
-                    .ok_or_else(|| broken(start, "has a string without an end"))?;
-                if write != self.at {
-                    self.text.copy_within(self.at..self.at + plain, write);
-                }
-                write += plain;
-                self.at += plain + 1;
-                if self.text[self.at - 1] == b'"' {
-                    if write < self.at - 1 {
-                        self.text[write..self.at - 1].fill(b' ');
-                    }
-                    return Ok(span(start, write));
-                }
-                let mut utf8 = [0; 4];
-                let unescaped = self.escape()?.encode_utf8(&mut utf8);
-                self.text[write..write + unescaped.len()].copy_from_slice(unescaped.as_bytes());
-                write += unescaped.len();
-            }
-        }
-
-        /// Reads what follows a backslash. The result is never longer in UTF-8 than the escape was.
-        fn escape(&mut self) -> Result<char, DecodeError> {
-            let byte = *self.text.get(self.at).ok_or_else(|| broken(self.at, "ends too early"))?;
-            self.at += 1;
-            Ok(match byte {
-                b'n' => '\n',
-                b'r' => '\r',
-                b't' => '\t',
-                b'b' => '\u{8}',
-                b'f' => '\u{c}',
-                b'"' | b'\\' | b'/' | b'\'' => byte as char,
-                b'u' => {
-                    let first = self.unit()?;
-                    match first {
-                        0xD800..=0xDBFF if self.text[self.at..].starts_with(b"\\u") => {
-                            let back = self.at;
-                            self.at += 2;
-                            let second = self.unit()?;
-                            if (0xDC00..=0xDFFF).contains(&second) {
-                                let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-                                char::from_u32(code).unwrap_or('?')
-                            } else {
-                                self.at = back;
-                                '?'
-                            }
-                        }
-                        // Half a surrogate pair: Java writes '?' for it when it encodes UTF-8.
-                        _ => char::from_u32(first).unwrap_or('?'),
-                    }
-                }
-                _ => return Err(broken(self.at - 1, "has an unknown escape")),
-            })
-        }
-
-        fn unit(&mut self) -> Result<u32, DecodeError> {
-            let digits = self.text.get(self.at..self.at + 4).unwrap_or_default();
-            let unit = digits
-                .iter()
-                .try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
-                .filter(|_| !digits.is_empty())
-                .ok_or_else(|| broken(self.at, "has a broken \\u escape"))?;
-            self.at += 4;
-            Ok(unit)
-        }
-    }
-
-    /// Returns how many bytes come before the next '"' or '\\'. Eight at a time: most texts here are shorter than what
-    /// a call of a search routine is worth.
-    #[inline]
-    fn plain_bytes(text: &[u8]) -> Option<usize> {
-        const ONES: u64 = u64::from_le_bytes([1; 8]);
-        // The top bit of the first byte equal to `byte` is set, and perhaps those of later ones.
-        let marks = |word: u64, byte: u8| {
-            let zeros = word ^ (ONES * u64::from(byte));
-            zeros.wrapping_sub(ONES) & !zeros & (ONES * 0x80)
-        };
-        let (words, rest) = text.as_chunks::<8>();
-        for (number, word) in words.iter().enumerate() {
-            let word = u64::from_le_bytes(*word);
-            let found = marks(word, b'"') | marks(word, b'\\');
-            if found != 0 {
-                return Some(number * 8 + found.trailing_zeros() as usize / 8);
-            }
-        }
-        let at = rest.iter().position(|&byte| byte == b'"' || byte == b'\\')?;
-        Some(text.len() - rest.len() + at)
-    }
-
-    fn span(start: usize, end: usize) -> Span {
-        Span { start: start as u32, end: end as u32 }
-    }
-}
+mod json;
 
 mod binary {
     //! The ROCKETMQ header: 21 fixed bytes, a remark and length-prefixed pairs.
@@ -571,13 +260,10 @@ mod binary {
         Buf, ByteString, Bytes, Command, DecodeError, Fields, LanguageCode, SerializeType, SmallVec, Span,
     };
 
-    pub(super) fn decode(mut rest: Bytes) -> Result<Command, DecodeError> {
+    pub(super) fn decode(mut rest: Bytes, command: &mut Command) -> Result<(), DecodeError> {
         let short = || DecodeError::Header("the binary header ends too early".to_owned());
-        let mut command = Command {
-            serialize_type: SerializeType::RocketMq,
-            code: rest.try_get_i16().map_err(|_| short())?.into(),
-            ..Command::default()
-        };
+        command.serialize_type = SerializeType::RocketMq;
+        command.code = rest.try_get_i16().map_err(|_| short())?.into();
         command.language = LanguageCode::from_ordinal(rest.try_get_u8().map_err(|_| short())?);
         command.version = rest.try_get_i16().map_err(|_| short())?.into();
         command.opaque = rest.try_get_i32().map_err(|_| short())?;
@@ -604,7 +290,7 @@ mod binary {
             }
         }
         command.fields = Fields::new(texts.into(), pairs);
-        Ok(command)
+        Ok(())
     }
 
     fn append(texts: &mut String, text: &[u8]) -> Result<Span, DecodeError> {

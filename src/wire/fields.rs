@@ -43,6 +43,17 @@ impl Fields {
         Self { header, pairs }
     }
 
+    /// Adds ranges of a header that [`Fields::set_header`] will bring; until then they read as empty.
+    #[inline]
+    pub(crate) fn push(&mut self, key: Span, value: Span) {
+        self.pairs.push((key, value));
+    }
+
+    /// Sets what the ranges are of.
+    pub(crate) fn set_header(&mut self, header: ByteString) {
+        self.header = header;
+    }
+
     /// Builds fields from pairs; for tests and for clients that pass a request on.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut header = String::new();

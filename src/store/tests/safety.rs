@@ -126,6 +126,30 @@ async fn a_flush_that_does_not_come_times_out() {
     assert_eq!(put(&store, "T", 0, "x").durable().await, PutStatus::FlushDiskTimeout);
 }
 
+/// A stop that has no time for the queues keeps the mark of a store in use; the next start has every message, goes on, and
+/// its own stop is a clean one.
+#[test]
+fn queues_left_at_a_stop_are_there_at_the_next_start() {
+    let (dir, _disk, store, _faults, _clock) = moody(|_| {});
+    let abort_file = dir.path().join("abort");
+    recover::write_abort_file(&abort_file).unwrap();
+    for number in 0..100 {
+        put(&store, &format!("T{}", number % 10), 0, &number.to_string());
+    }
+    flush::stop_within(&store, 0);
+    assert!(abort_file.exists());
+    let options = (*store.options()).clone();
+    drop(store);
+    let store = open(options);
+    for topic in 0..10 {
+        let wanted: Vec<_> = (0..10).map(|index| (index * 10 + topic).to_string()).collect();
+        assert_eq!(queue_bodies(&store, &format!("T{topic}"), 0), wanted);
+    }
+    assert_eq!(put(&store, "T3", 0, "more").queue_offset, QueueOffset(10));
+    let store = reopen_stopped(store);
+    assert_eq!(queue_bodies(&store, "T3", 0).len(), 11);
+}
+
 /// A volume without space refuses a put in words and takes no harm; its last bytes are used, and new space is, too.
 #[test]
 fn no_space_refuses_a_put() {
