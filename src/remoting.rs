@@ -17,7 +17,9 @@ use crate::lifecycle::Lifecycle;
 
 pub mod client;
 pub mod connection;
+mod forwarded;
 pub mod routes;
+mod tls;
 
 pub use connection::Peer;
 pub use routes::{Answer, Call, Outcome, Refusal, Routes, Service};
@@ -137,7 +139,7 @@ impl<S: Service> Accepting<S> {
         self.life.spawn("connection", async move {
             // A handler that panics ends its connection, not the server.
             let gone = Gone { peers, state, peer };
-            connection.run().await;
+            connection.accepted().run().await;
             drop(gone);
         });
     }

@@ -2,7 +2,8 @@
 //!
 //! The connection is one task. Frames that one read brought are decoded, executed and answered together, with
 //! one vectored write for all their answers; a reply's body that is a slice of a mapped file goes out without
-//! being copied. Once a few MiB of answers wait for a peer nothing more of it is served, so what a peer that
+//! being copied. A connection may begin with a load balancer's header ([`super::forwarded`]) and may speak TLS
+//! ([`super::tls`]). Once a few MiB of answers wait for a peer nothing more of it is served, so what a peer that
 //! does not read can pile up is bounded. A connection that rests holds no buffers. Mirrors the pipeline that
 //! `NettyRemotingServer` builds per channel.
 
@@ -13,7 +14,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::forwarded::{self, Beginning};
 use super::routes::{Answer, Outcome, Routes, Service};
+use super::tls::{self, Tls};
 use crate::clock::Clock;
 use crate::wire::command::{Body, Command, FRAME_BYTES_MAX, Reply, Request, frame_length};
 
@@ -53,6 +56,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 pub struct Peer {
     id: u64,
     address: SocketAddr,
+    /// Whose connection a load balancer passes on.
+    forwarded_for: OnceLock<SocketAddr>,
     local: SocketAddr,
     outbox: mpsc::Sender<Outgoing>,
     /// Requests of ours that wait for an answer, by opaque.
@@ -103,9 +108,10 @@ impl Peer {
         self.id
     }
 
-    /// Returns the address of the other end.
+    /// Returns the other end's address: the one that a load balancer in front names, if it speaks the PROXY protocol.
+    #[inline]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.forwarded_for.get().copied().unwrap_or(self.address)
     }
 
     /// Returns the address of ours that the other end reached.
@@ -188,6 +194,9 @@ pub struct Connection<S> {
     read: BytesMut,
     read_bytes: usize,
     write: WriteQueue,
+    /// Whether nothing has come yet, so that what comes may be a load balancer's header or TLS.
+    fresh: bool,
+    tls: Option<Box<Tls>>,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = (i32, bool, Answer)> + Send>>;
@@ -217,6 +226,7 @@ pub fn open<S: Service>(
         closed: AtomicBool::new(false),
         buffered: AtomicBool::new(false),
         closing: AtomicBool::new(false),
+        forwarded_for: OnceLock::new(),
         resting: AtomicBool::new(false),
         task: AtomicWaker::new(),
     });
@@ -231,6 +241,8 @@ pub fn open<S: Service>(
         read: BytesMut::new(),
         read_bytes: READ_BYTES_MIN,
         write: WriteQueue::new(answer_bytes_max),
+        fresh: false,
+        tls: None,
     };
     Ok((peer, connection))
 }
@@ -247,6 +259,13 @@ enum Event {
 }
 
 impl<S: Service> Connection<S> {
+    /// Lets an accepted connection begin with the PROXY protocol, TLS, or both.
+    #[must_use]
+    pub fn accepted(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
+
     /// Serves the peer until it goes, breaks the protocol, or is closed.
     pub async fn run(mut self) {
         let end = self.serve().await;
@@ -277,6 +296,9 @@ impl<S: Service> Connection<S> {
                 Event::Rest => self.rest(),
                 Event::Stop => return self.say_goodbye().await,
             }
+            if self.fresh && !self.read.is_empty() && !self.begin()? {
+                continue;
+            }
             loop {
                 self.serve_frames()?;
                 // A peer that never stops sending must not keep these two waiting.
@@ -288,9 +310,9 @@ impl<S: Service> Connection<S> {
                 while let Ok(outgoing) = self.outbox.try_recv() {
                     self.send(&outgoing);
                 }
-                if !self.write.is_empty()
+                if self.wants_write()
                     && deaf.is_none()
-                    && let Err(cause) = self.write.write_to(&self.stream)
+                    && let Err(cause) = self.write_now()
                 {
                     deaf = Some(cause);
                 }
@@ -303,6 +325,47 @@ impl<S: Service> Connection<S> {
                 }
             }
         }
+    }
+
+    /// Says whether something waits for the socket.
+    fn wants_write(&self) -> bool {
+        !self.write.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Writes what the socket takes now.
+    fn write_now(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.flush(&self.stream)?;
+        }
+        self.write.write_to(&self.stream, self.tls.as_deref_mut())
+    }
+
+    /// Looks at the first bytes: takes off a load balancer's header and turns to TLS if the peer does. False while more
+    /// bytes must come to tell.
+    fn begin(&mut self) -> io::Result<bool> {
+        match forwarded::beginning(&self.read) {
+            Beginning::Incomplete => return Ok(false),
+            Beginning::Broken => return Err(invalid("a broken header of the PROXY protocol")),
+            Beginning::Header(length, source) => {
+                self.read.advance(length);
+                if let Some(source) = source {
+                    tracing::debug!(peer = %self.peer.address, %source, "passed on by a load balancer");
+                    let _ = self.peer.forwarded_for.set(source);
+                }
+            }
+            Beginning::Plain => {}
+        }
+        match self.read.first() {
+            None => return Ok(false),
+            Some(&tls::HANDSHAKE) => {
+                let mut session = Box::new(Tls::accept(&self.read.split())?);
+                session.flush(&self.stream)?;
+                self.tls = Some(session);
+            }
+            Some(_) => {}
+        }
+        self.fresh = false;
+        Ok(true)
     }
 
     /// Says whether a whole frame waits to be served.
@@ -320,7 +383,7 @@ impl<S: Service> Connection<S> {
         {
             return Poll::Ready(read.map(Event::Read));
         }
-        if !self.write.is_empty()
+        if self.wants_write()
             && let Poll::Ready(writable) = self.stream.poll_write_ready(context)
         {
             return Poll::Ready(writable.map(|()| Event::Writable));
@@ -345,6 +408,9 @@ impl<S: Service> Connection<S> {
 
     /// Reads once and returns how many bytes came; no buffer is held while there is nothing to read.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &mut self.tls {
+            return tls.poll_read(&self.stream, context, &mut self.read);
+        }
         std::task::ready!(self.stream.poll_read_ready(context))?;
         if self.read.capacity() - self.read.len() < READ_BYTES_MIN {
             self.read.reserve(self.read_bytes);
@@ -430,9 +496,12 @@ impl<S: Service> Connection<S> {
                     self.write.reply(opaque, reply);
                 }
             }
-            while !self.write.is_empty() {
+            while self.wants_write() {
                 self.stream.writable().await?;
-                self.write.write_to(&self.stream)?;
+                self.write_now()?;
+            }
+            if let Some(tls) = &mut self.tls {
+                tls.close(&self.stream)?;
             }
             self.stream.shutdown().await
         };
@@ -496,9 +565,11 @@ impl WriteQueue {
     }
 
     /// Writes what the socket takes now, and comes back when it takes no more.
-    fn write_to(&mut self, stream: &TcpStream) -> io::Result<()> {
+    fn write_to(&mut self, stream: &TcpStream, mut tls: Option<&mut Tls>) -> io::Result<()> {
         while !self.is_empty() {
-            let wrote = if self.pieces.is_empty() {
+            let wrote = if let Some(tls) = &mut tls {
+                tls.try_write(stream, self.pieces.front().map_or(&self.tail[..], |piece| &piece[..]))
+            } else if self.pieces.is_empty() {
                 stream.try_write(&self.tail)
             } else {
                 let pieces = self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]);

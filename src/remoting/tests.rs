@@ -275,3 +275,48 @@ async fn stopping_answers_first() {
     assert!(stopped);
     assert_eq!(waiting.unwrap().code, 0);
 }
+
+/// A frame that echoes `body`.
+fn echo_frame(body: &'static str) -> BytesMut {
+    let mut frame = BytesMut::new();
+    request(1).with_body(body).encode(7, false, &mut frame);
+    frame
+}
+
+/// A load balancer's header is taken off and names the peer, also when it comes in pieces; a broken one ends the
+/// connection.
+#[tokio::test]
+async fn a_load_balancer_in_front() {
+    let rig = Rig::start().await;
+    let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for piece in ["PRO", "XY TCP4 192.168.0.7 10.0.0.1 4660", " 10911\r\n"] {
+        stream.write_all(piece.as_bytes()).await.unwrap();
+    }
+    stream.write_all(&echo_frame("hello")).await.unwrap();
+    let mut answer = [0; 256];
+    let count = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..count].ends_with(b"hello"));
+    let named: Vec<_> = rig.listener.peers.lock().unwrap().values().map(|peer| peer.address()).collect();
+    assert_eq!(named, ["192.168.0.7:4660".parse().unwrap()]);
+
+    let mut broken = TcpStream::connect(rig.listener.address()).await.unwrap();
+    broken.write_all(b"PROXY TCP4 nobody\r\n").await.unwrap();
+    assert_eq!(broken.read(&mut answer).await.unwrap(), 0);
+}
+
+/// What begins like TLS and is none ends its connection with an alert, and others do not notice.
+#[tokio::test]
+async fn broken_tls() {
+    let rig = Rig::start().await;
+    for garbage in [&[0x16; 300][..], b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01\x00\x00"] {
+        let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        let _ = stream.shutdown().await;
+        let mut said = Vec::new();
+        // A reset says no more than an end here.
+        let _ = stream.read_to_end(&mut said).await;
+        assert!(said.len() < 64, "{said:?}");
+    }
+    assert_eq!(rig.client().await.call(request(1), LIMIT).await.unwrap().code, 0);
+}

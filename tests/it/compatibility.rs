@@ -27,8 +27,12 @@ const NOT_YET: &[(&str, &str)] = &[
         "`--slave` and `brokerRole=SLAVE` are refused at the start; SYNC_MASTER waits for nobody, as Apache with `inSyncReplicas=1`",
     ),
     (
-        "TLS, PROXY protocol, ACL",
-        "connections are plain; a TLS hello closes the connection; `authenticationEnabled` has no effect, with one line saying so",
+        "TLS with a certificate of one's own, client certificates, TLS enforced",
+        "every port takes plain and TLS connections, with a certificate that is signed by itself, as Apache's test mode",
+    ),
+    (
+        "Access control (ACL)",
+        "`authenticationEnabled` and `aclEnable` have no effect, with one line saying so",
     ),
     (
         "gRPC (5.x proxy), DLedger, controller, static topics, compaction, LMQ, batch consume queues",
