@@ -8,7 +8,13 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.function.Function;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
@@ -251,6 +257,53 @@ class TransactionTest extends ClientTest {
         assertEquals(List.of("last"), heir.checkedBodies());
         assertEquals(received.bodies().size(), Set.copyOf(received.bodies()).size(), "twice: " + received.bodies());
         assertTrue(received.bodies().containsAll(List.of("yes 1", "yes 19", "last")), received.bodies().toString());
+    }
+
+    /** Kill -9 while four producers send: what was committed comes once, at once or after a check; nothing else comes. */
+    @Test
+    void kill9UnderLoad() throws Exception {
+        Server server = closing(Server.own());
+        Oracle.apacheFails(server, "it records decisions up to 3 s later, and delivers again what was decided since");
+        String topic = Admin.of(server).createTopic(server, Names.unique("load"), 4);
+        String group = Names.unique("tx");
+        Map<String, LocalTransactionState> decided = new ConcurrentHashMap<>();
+        // A half message whose send failed was never executed: its producer knows nothing of it and rolls back.
+        Ledger ledger = new Ledger(message -> {
+            LocalTransactionState state = List.of(LocalTransactionState.COMMIT_MESSAGE, LocalTransactionState.ROLLBACK_MESSAGE,
+                LocalTransactionState.UNKNOW).get(Math.floorMod(text(message).hashCode(), 3));
+            decided.put(text(message), state == LocalTransactionState.UNKNOW ? LocalTransactionState.COMMIT_MESSAGE : state);
+            return state;
+        }, message -> decided.getOrDefault(text(message), LocalTransactionState.ROLLBACK_MESSAGE));
+        ExecutorService senders = Executors.newFixedThreadPool(4);
+        closing(senders::shutdownNow);
+        List<Future<?>> running = new ArrayList<>();
+        for (int s = 0; s < 4; s++) {
+            TransactionMQProducer producer = producer(server, group, ledger);
+            producer.setRetryTimesWhenSendFailed(0);
+            producer.setSendMsgTimeout(3_000);
+            String name = "s" + s + "-";
+            running.add(senders.submit(() -> {
+                for (int i = 0;; i++) {
+                    producer.sendMessageInTransaction(message(topic, name + i), null);
+                }
+            }));
+        }
+        Until.holds("1000 transactions are executed", SOON.plusSeconds(15), () -> decided.size() > 1_000);
+        server.kill9();
+        Until.holds("all senders notice", SOON, () -> running.stream().allMatch(Future::isDone));
+        server.startAgain();
+        Received received = consume(server, Names.unique("g"), topic, "*");
+        known(producer(server, group, ledger), topic);
+        Set<String> wanted = new TreeSet<>(Set.of("ordinary"));
+        decided.forEach((body, state) -> {
+            if (state == LocalTransactionState.COMMIT_MESSAGE) {
+                wanted.add(body);
+            }
+        });
+        received.awaitAll(wanted, CHECKED.plus(HEARTBEAT));
+        List<String> bodies = received.bodies();
+        Collections.sort(bodies);
+        assertEquals(new ArrayList<>(wanted), bodies);
     }
 
     /** Fifteen checks without an answer: the message goes where people find it, and can be taken up again from there. */
