@@ -262,34 +262,37 @@ impl Schedule {
         if due == 0 {
             return true;
         }
-        let limits = ReadLimits::messages(due);
-        let read = broker.store.read(SCHEDULE_TOPIC, queue_id, QueueOffset(from), &limits, &|_| true, None);
-        for record in read.records.iter().flat_map(|piece| MessageRecord::decode_all(piece)) {
-            let Ok(record) = record else {
-                tracing::error!(level = index + 1, "a delayed message cannot be read; passed over");
-                break;
-            };
-            match deliver_one(broker, &record) {
-                Ok(()) => {}
-                Err(refusal) if refusal.code == response::MESSAGE_ILLEGAL => {
-                    let physical_offset = record.physical_offset;
-                    tracing::error!(
-                        physical_offset,
-                        remark = refusal.remark,
-                        "a delayed message is passed over"
-                    );
-                }
-                Err(refusal) => {
-                    tracing::warn!(remark = refusal.remark, "a delayed message cannot be delivered yet");
-                    *offset = record.queue_offset;
-                    return false;
+        let until = from + due as i64;
+        while *offset < until {
+            let at = (*offset).max(from);
+            let limits = ReadLimits::messages((until - at) as usize);
+            let read = broker.store.read(SCHEDULE_TOPIC, queue_id, QueueOffset(at), &limits, &|_| true, None);
+            for record in read.records.iter().flat_map(|piece| MessageRecord::decode_all(piece)) {
+                let Ok(record) = record else {
+                    tracing::error!(level = index + 1, "a delayed message cannot be read; passed over");
+                    break;
+                };
+                match deliver_one(broker, &record) {
+                    Ok(()) => {}
+                    Err(refusal) if refusal.code == response::MESSAGE_ILLEGAL => {
+                        let physical_offset = record.physical_offset;
+                        let remark = refusal.remark;
+                        tracing::error!(physical_offset, remark, "a delayed message is passed over");
+                    }
+                    Err(refusal) => {
+                        tracing::warn!(remark = refusal.remark, "a delayed message cannot be delivered yet");
+                        *offset = record.queue_offset;
+                        return false;
+                    }
                 }
             }
+            // Past what is no longer in the log, too.
+            if read.next_begin_offset.0 <= *offset {
+                return false;
+            }
+            *offset = read.next_begin_offset.0;
         }
-        // Past what is no longer in the log, too.
-        let moved = read.next_begin_offset.0 > *offset;
-        *offset = read.next_begin_offset.0.max(*offset);
-        moved
+        true
     }
 }
 
