@@ -44,6 +44,8 @@ use crate::wire::message::{MessageRecord, java_string_hash, property_name};
 use waiting::{Before, Timer, Waiting};
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 /// Messages that are read in one go, before others may run.
