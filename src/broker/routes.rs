@@ -2,7 +2,7 @@
 
 use super::{
     Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, reply, retry,
-    runtime, send, settings, topic, transaction, upkeep,
+    runtime, send, settings, timer, topic, transaction, upkeep,
 };
 use crate::remoting::Routes;
 use crate::remoting::routes::Lane;
@@ -23,6 +23,7 @@ pub fn routes() -> Routes<Broker> {
         .on(SEND_REPLY_MESSAGE_V2, Lane::Write, reply::send_reply_message)
         .on(END_TRANSACTION, Lane::Write, transaction::end_transaction)
         .on(RESUME_CHECK_HALF_MESSAGE, Lane::Admin, transaction::resume_check_half_message)
+        .on(RECALL_MESSAGE, Lane::Write, timer::recall::recall_message)
         // Pulling.
         .on(PULL_MESSAGE, Lane::Read, pull::pull_message)
         .on(LITE_PULL_MESSAGE, Lane::Read, pull::pull_message)

@@ -11,7 +11,7 @@ use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
 use super::refusal::{put_refused, topic_not_exist};
-use super::{retry, transaction};
+use super::{retry, timer, transaction};
 use crate::config::keys::BrokerKeys;
 use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{NewMessage, PutStatus, Receipt};
@@ -88,6 +88,7 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         properties: &[properties, separator(properties), made_property, &broker.own_properties],
         wait_store: wishes.wait_store,
     };
+    let mut recall_handle = None;
     let receipt = if wishes.half || wishes.later.is_some() || dlq.is_some() {
         let mut inner = InnerMessage::of(&message, call.body.clone());
         if let Some(dlq) = &dlq {
@@ -95,11 +96,20 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         }
         // A 4.5 client's retry of a transaction's message: it was committed once.
         let retry = message.reconsume_times > 0 && (wishes.later.is_some() || dlq.is_some());
-        if wishes.half && !retry { transaction::put_half(broker, inner)? } else { broker.put_inner(inner)? }
+        if wishes.half && !retry {
+            transaction::put_half(broker, inner)?
+        } else {
+            timer::hide(broker, &mut inner)?;
+            recall_handle = timer::recall::handle(broker, &inner, &config.topic_name, unique_key);
+            broker.put_inner(inner)?
+        }
     } else {
         broker.put(&message, &keys)?
     };
-    let reply = stored_reply(broker, &message, &receipt, queue_id).field("transactionId", unique_key);
+    let mut reply = stored_reply(broker, &message, &receipt, queue_id).field("transactionId", unique_key);
+    if let Some(handle) = recall_handle {
+        reply = reply.field("recallHandle", handle);
+    }
     Ok(answer_when_durable(receipt, reply))
 }
 

@@ -14,6 +14,7 @@
 //! Mirrors `TimerMessageStore` and `HookUtils.transformTimerMessage`. Unlike there a time is not rounded to a slot,
 //! far timers are not put again every two days, and no slot is full.
 
+pub(super) mod recall;
 mod waiting;
 
 use std::io;

@@ -40,6 +40,25 @@ const NOT_YET: &[(&str, &str)] = &[
     ),
 ];
 
+/// What is served otherwise than by Apache.
+const OTHERWISE: &[(&str, &str)] = &[
+    (
+        "Timer messages",
+        "delivered at their millisecond, not at the end of a slot; never put again on the way, so no `TIMER_ROLL_TIMES`; \
+         no slot is full (`timerCongestNumEachSlot` has no effect)",
+    ),
+    (
+        "Timers handed to Apache",
+        "`timerwheel` and `timerlog` are written at a clean stop; after a kill Apache finds the timers in their topic, and may \
+         deliver again what was delivered behind the first that still waited",
+    ),
+    (
+        "Send-back",
+        "an offset that no queue points to holds no message, even where bytes of a message stand; retries go to a queue that \
+         the retry topic has, also when the group's `retryQueueNums` is larger",
+    ),
+];
+
 /// The commands of mqadmin 4.9.8 and 5.3.3 that are refused, and why; all others are proved in `MqadminTest` and its
 /// neighbours, which check that none is missing here.
 const MQADMIN_REFUSED: &[(&[&str], &str)] = &[
@@ -97,6 +116,10 @@ fn page() -> String {
     page.push_str("| feature | instead |\n|---|---|\n");
     for (feature, instead) in NOT_YET {
         writeln!(page, "| {feature} | {instead} |").unwrap();
+    }
+    page.push_str("\n## Served otherwise than by Apache\n| feature | how |\n|---|---|\n");
+    for (feature, how) in OTHERWISE {
+        writeln!(page, "| {feature} | {how} |").unwrap();
     }
     page.push_str("\n## mqadmin commands that are refused\n| command | reason |\n|---|---|\n");
     for (commands, reason) in MQADMIN_REFUSED {

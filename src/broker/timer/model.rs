@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::broker::kit::Kit;
 
-const RUNS: u64 = 12;
+const RUNS: usize = 12;
 const STEPS: usize = 60;
 /// Delays of the levels 1 to 8 in milliseconds.
 const LEVELS_MS: [i64; 8] = [1_000, 5_000, 10_000, 30_000, 60_000, 120_000, 180_000, 240_000];
@@ -20,6 +20,7 @@ struct Sent {
 }
 
 struct Run {
+    seed: u64,
     kit: Kit,
     random: fastrand::Rng,
     sent: BTreeMap<String, Sent>,
@@ -75,11 +76,12 @@ impl Run {
             let record = MessageRecord::decode(bytes).unwrap();
             let body = std::str::from_utf8(record.body).unwrap();
             let sent = &self.sent[body];
-            assert!(record.store_timestamp >= sent.earliest_ms, "{body} came too early");
-            assert_eq!(seen.insert(body.to_owned(), ()), None, "{body} came twice");
+            assert!(record.store_timestamp >= sent.earliest_ms, "seed {}: {body} came too early", self.seed);
+            assert_eq!(seen.insert(body.to_owned(), ()), None, "seed {}: {body} came twice", self.seed);
         }
         for (body, sent) in &self.sent {
-            assert!(sent.latest_ms > now_ms || seen.contains_key(body), "{body} is due and has not come");
+            let come = sent.latest_ms > now_ms || seen.contains_key(body);
+            assert!(come, "seed {}: {body} is due and has not come", self.seed);
         }
     }
 
@@ -97,17 +99,17 @@ impl Run {
         }
         self.kit.clock.travel(Duration::from_secs(400));
         self.check().await;
-        assert_eq!(self.kit.broker.store.max_offset_in_queue("T", 0).0 as usize, self.sent.len());
+        let come = self.kit.broker.store.max_offset_in_queue("T", 0).0;
+        assert_eq!(come as usize, self.sent.len(), "seed {}", self.seed);
     }
 }
 
 /// Plays random lives; a failing one names its seed.
 #[tokio::test]
 async fn random_lives() {
-    for run in 0..RUNS {
+    for _ in 0..RUNS {
         let seed = fastrand::u64(..);
-        eprintln!("run {run}, seed {seed}"); // shown when the test fails
         let kit = Kit::start(&[]).await;
-        Run { kit, random: fastrand::Rng::with_seed(seed), sent: BTreeMap::new() }.play().await;
+        Run { seed, kit, random: fastrand::Rng::with_seed(seed), sent: BTreeMap::new() }.play().await;
     }
 }

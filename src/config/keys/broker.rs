@@ -160,7 +160,7 @@ key_table! {
             timer_max_delay_sec: i32 = 259_200, limit POSITIVE, "timerMaxDelaySec", live, WORKS, "seconds that such a time may be away";
             timer_precision_ms: i32 = 1_000, limit POSITIVE, "timerPrecisionMs", restart, WORKS, "milliseconds of a slot in the files for an Apache broker, and within which a timer is cancelled; delivery is exact";
             mapped_file_size_timer_log: i32 = 104_857_600, limit POSITIVE, "mappedFileSizeTimerLog", restart, WORKS, "bytes per file of the timer log";
-            recall_message_enable: bool = false, "recallMessageEnable", live, idle(KINDS), "lets producers take a delayed message back";
+            recall_message_enable: bool = false, "recallMessageEnable", live, WORKS, "lets producers take a delayed message back";
             transaction_time_out: i64 = 6_000, fast 2_000, limit POSITIVE_LONG, "transactionTimeOut", live, WORKS, "milliseconds before a half message is first checked";
             transaction_check_max: i32 = 15, limit POSITIVE, "transactionCheckMax", live, WORKS, "checks before a half message is given up";
             transaction_check_interval: i64 = 30_000, limit POSITIVE_LONG, "transactionCheckInterval", live, WORKS, "milliseconds between checks; under fast timings, unless set, the upper end of a doubling wait";
