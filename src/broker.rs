@@ -38,6 +38,7 @@ pub mod offset;
 mod online;
 pub mod order_lock;
 pub mod persist;
+pub(crate) mod pop;
 mod progress;
 mod pull;
 mod query;
@@ -67,6 +68,7 @@ use hold::PullHold;
 use name::RETRY_PREFIX;
 use offset::ConsumerOffsets;
 use order_lock::QueueLocks;
+use pop::Pop;
 use register::Registration;
 use saving::Saving;
 use schedule::Schedule;
@@ -120,6 +122,7 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) hold: Arc<PullHold>,
     pub(crate) locks: QueueLocks,
+    pub(crate) pop: Arc<Pop>,
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) timers: Arc<Timers>,
     transactions: Transactions,
@@ -173,6 +176,7 @@ impl Broker {
                 let path = options.config_dir.join("timercheck");
                 persist::PersistError::Io { action: "read", path, cause }
             })?),
+            pop: Arc::new(Pop::load(&options.config_dir, &keys.broker_cluster_name, keys.revive_queue_num)?),
             schedule: Arc::new(Schedule::load(
                 options.config_dir.join(DELAYS_FILE),
                 &keys.delay_levels_ms(),
@@ -233,11 +237,14 @@ impl Broker {
         let saving = self.saving.clone();
         self.groups.on_change(move || saving.soon());
         let (hold, schedule, timers) = (self.hold.clone(), self.schedule.clone(), self.timers.clone());
+        let pop = self.pop.clone();
         self.store.on_arrival(Arc::new(move |arrivals| {
             hold.arrived(arrivals);
             schedule.arrived(arrivals);
             timers.arrived(arrivals);
+            pop.log.arrived(arrivals);
         }));
+        pop::revive::start(self, life);
         life.spawn_until_cancelled("delay levels", schedule::run(self.clone()));
         if self.timers.is_enabled() {
             life.spawn_until_cancelled("timers", timer::run(self.clone()));
@@ -375,6 +382,8 @@ impl Broker {
             self.offsets.save(&offsets_file),
             self.schedule.save(),
             self.consumer_filters.save(),
+            self.pop.modes.save(),
+            self.pop.orders.save(self.clock.now_ms()),
         ];
         for saved in saved {
             if let Err(cause) = saved {
@@ -431,7 +440,7 @@ fn topic_options(keys: &BrokerKeys, config_dir: &Path) -> TopicOptions {
         cluster_topic: keys.cluster_topic_enable,
         broker_topic: keys.broker_topic_enable,
         trace_topic: keys.trace_topic_enable.then(|| keys.msg_trace_topic_name.clone()),
-        revive_queue_nums: keys.get("reviveQueueNum").and_then(|text| text.parse().ok()).unwrap_or(8),
+        revive_queue_nums: keys.revive_queue_num,
         timer: keys.timer_wheel_enable,
     }
 }

@@ -413,6 +413,13 @@ impl Broker {
         }
     }
 
+    /// Makes the members of a group look at once which queues they have, and how they get messages.
+    pub(super) fn tell_all(&self, group: &str) {
+        if let Some(found) = self.consumers.group(group) {
+            notify_members(group, &found);
+        }
+    }
+
     /// Makes the other members of a group look at once which queues they can have.
     pub(super) fn tell_others(&self, group: &str, but: &Arc<Peer>) {
         if let Some(mut found) = self.consumers.group(group) {

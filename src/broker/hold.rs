@@ -1,8 +1,10 @@
 //! Held pulls: who waits for the next message of which queue.
 //!
 //! A pull that finds nothing registers here and awaits; an arrival that passes its tag filter wakes it, and any
-//! arrival one that filters by SQL92, which then looks for itself: the sender's thread reads no record. The waiting itself, its time-out included, is the pull's own `await` (see [`super::pull`]). Mirrors
-//! `PullRequestHoldService` and `ManyPullRequest`, without their five-second sweep.
+//! arrival one that filters by SQL92, which then looks for itself: the sender's thread reads no record. Pops wait here
+//! too, for any queue of their topic; an arrival wakes one of each group. The waiting itself, its time-out included, is
+//! the request's own `await` (see [`super::pull`] and [`super::pop`]). Mirrors `PullRequestHoldService`,
+//! `ManyPullRequest` and `PopLongPollingService`, without their sweeps.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,10 +29,20 @@ pub struct PullHold {
     next_id: AtomicU64,
 }
 
+/// Where the pops of a topic wait: they are not bound to one queue.
+const POPS: i32 = -1;
+
+/// Whose pop waits, and for which queue; -1 for any.
+struct Pop {
+    group: Box<str>,
+    queue_id: i32,
+}
+
 struct Waiter {
     id: u64,
     offset: QueueOffset,
     filter: Arc<Filter>,
+    pop: Option<Pop>,
     wake: oneshot::Sender<()>,
 }
 
@@ -54,6 +66,22 @@ impl PullHold {
         offset: QueueOffset,
         filter: Arc<Filter>,
     ) -> Held {
+        self.add(topic, queue_id, offset, filter, None)
+    }
+
+    /// Holds a pop of a group, for one queue or, with -1, for any. The caller must look once more afterwards.
+    pub fn hold_pop(self: &Arc<Self>, topic: &str, group: &str, queue_id: i32, filter: Arc<Filter>) -> Held {
+        self.add(topic, POPS, QueueOffset(-1), filter, Some(Pop { group: group.into(), queue_id }))
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        topic: &str,
+        queue_id: i32,
+        offset: QueueOffset,
+        filter: Arc<Filter>,
+        pop: Option<Pop>,
+    ) -> Held {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (wake, woken) = oneshot::channel();
         // Counted before it is visible, so that an arrival between the two looks at the table.
@@ -61,7 +89,7 @@ impl PullHold {
         let mut table = self.lock();
         let topic = table.get_key_value(topic).map_or_else(|| Arc::from(topic), |(known, _)| known.clone());
         let queue = table.entry(topic.clone()).or_default().entry(queue_id).or_default();
-        queue.push(Waiter { id, offset, filter, wake });
+        queue.push(Waiter { id, offset, filter, pop, wake });
         drop(table);
         Held { hold: self.clone(), topic, queue_id, id, woken }
     }
@@ -74,20 +102,52 @@ impl PullHold {
         let mut awake = Vec::new();
         let mut table = self.lock();
         for arrival in arrivals {
-            let Some(queue) =
-                table.get_mut(&arrival.topic).and_then(|queues| queues.get_mut(&arrival.queue_id))
-            else {
-                continue;
-            };
-            awake.extend(queue.extract_if(.., |waiter| {
-                arrival.max_offset > waiter.offset && waiter.filter.matches_code(arrival.tags_code)
-            }));
+            let Some(queues) = table.get_mut(&arrival.topic) else { continue };
+            if let Some(queue) = queues.get_mut(&arrival.queue_id) {
+                awake.extend(queue.extract_if(.., |waiter| {
+                    arrival.max_offset > waiter.offset && waiter.filter.matches_code(arrival.tags_code)
+                }));
+            }
+            if let Some(pops) = queues.get_mut(&POPS) {
+                let from = awake.len();
+                let mut at = 0;
+                while let Some(waiter) = pops.get(at) {
+                    if wants(waiter, arrival) && !awake[from..].iter().any(|other| same_group(other, waiter))
+                    {
+                        awake.push(pops.remove(at));
+                    } else {
+                        at += 1;
+                    }
+                }
+            }
         }
         drop(table);
         for waiter in awake {
             // Its pull may be gone already; then nobody is left to wake.
             let _ = waiter.wake.send(());
         }
+    }
+
+    /// Wakes the longest waiting pop of a group in a topic, because there may be something for it after all.
+    pub fn wake_pop(&self, topic: &str, group: &str) {
+        if self.held.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut table = self.lock();
+        let Some(pops) = table.get_mut(topic).and_then(|queues| queues.get_mut(&POPS)) else { return };
+        let of_group = |waiter: &Waiter| waiter.pop.as_ref().is_some_and(|pop| *pop.group == *group);
+        let Some(at) = pops.iter().position(of_group) else { return };
+        let waiter = pops.remove(at);
+        drop(table);
+        let _ = waiter.wake.send(());
+    }
+
+    /// Returns the number of held pops of a group that wait for this queue, or with -1 for any.
+    pub fn pops(&self, topic: &str, group: &str, queue_id: i32) -> usize {
+        let table = self.lock();
+        let pops = table.get(topic).and_then(|queues| queues.get(&POPS));
+        let same = |pop: &Pop| *pop.group == *group && pop.queue_id == queue_id;
+        pops.map_or(0, |pops| pops.iter().filter(|it| it.pop.as_ref().is_some_and(same)).count())
     }
 
     /// Wakes every held pull, so that each answers with what there is.
@@ -115,6 +175,15 @@ impl PullHold {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn wants(waiter: &Waiter, arrival: &Arrival) -> bool {
+    let queue_id = waiter.pop.as_ref().map_or(POPS, |pop| pop.queue_id);
+    (queue_id < 0 || queue_id == arrival.queue_id) && waiter.filter.matches_code(arrival.tags_code)
+}
+
+fn same_group(one: &Waiter, other: &Waiter) -> bool {
+    matches!((&one.pop, &other.pop), (Some(one), Some(other)) if one.group == other.group)
 }
 
 impl Held {
@@ -166,6 +235,22 @@ mod tests {
         hold.arrived(&[arrival(1, 7, 98)]);
         held.woken().await;
         drop(held);
+        assert!(hold.is_empty() && hold.lock().is_empty());
+    }
+
+    /// One pop of each group is woken, the longest waiting first, and only for its queue.
+    #[tokio::test]
+    async fn wakes_one_pop_of_a_group() {
+        let hold = Arc::new(PullHold::default());
+        let pop = |group, queue_id| hold.hold_pop("T", group, queue_id, Arc::new(Filter::ALL));
+        let mut pops = [pop("g", 3), pop("g", -1), pop("g", -1), pop("h", -1)];
+        hold.arrived(&[arrival(1, 1, 0)]);
+        let woken = pops.each_mut().map(|it| futures_util::FutureExt::now_or_never(it.woken()).is_some());
+        assert_eq!(woken, [false, true, false, true]);
+        assert_eq!((hold.pops("T", "g", 3), hold.pops("T", "g", -1), hold.pops("T", "h", -1)), (1, 1, 0));
+        hold.wake_pop("T", "g");
+        pops[0].woken().await;
+        drop(pops);
         assert!(hold.is_empty() && hold.lock().is_empty());
     }
 

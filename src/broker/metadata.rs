@@ -1,8 +1,7 @@
 //! What a slave copies beside topics, groups and offsets.
 //!
-//! Flows in: GET_ALL_DELAY_OFFSET (45), GET_ALL_MESSAGE_REQUEST_MODE (402), GET_TIMER_CHECK_POINT (60),
-//! GET_TIMER_METRICS (61). No message is popped by this broker, so that table is empty. Mirrors these parts of
-//! `AdminBrokerProcessor`.
+//! Flows in: GET_ALL_DELAY_OFFSET (45), GET_TIMER_CHECK_POINT (60), GET_TIMER_METRICS (61). The modes of POP are beside
+//! those who use them, in [`super::pop::assignment`]. Mirrors these parts of `AdminBrokerProcessor`.
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler answers in one shape")]
 
@@ -18,11 +17,6 @@ use crate::wire::fields::NoHeader;
 /// GET_ALL_DELAY_OFFSET (45).
 pub(super) fn get_all_delay_offset(broker: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
     Ok(Reply::success().body(fastjson::to_string(&broker.schedule.snapshot())))
-}
-
-/// GET_ALL_MESSAGE_REQUEST_MODE (402).
-pub(super) fn get_all_message_request_mode(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
-    Ok(Reply::success().body(r#"{"messageRequestModeMap":{}}"#))
 }
 
 /// GET_TIMER_CHECK_POINT (60): 56 bytes as in `config/timercheck`.
@@ -56,8 +50,6 @@ mod tests {
             text(&delays),
             r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{}}"#
         );
-        let modes = client.call(request::GET_ALL_MESSAGE_REQUEST_MODE, &[], "").await;
-        assert_eq!(text(&modes), r#"{"messageRequestModeMap":{}}"#);
         let timer = client.call(request::GET_TIMER_CHECK_POINT, &[], "").await;
         assert_eq!(refusal(&timer), (response::SYSTEM_ERROR, "The checkpoint is null"));
         let timer = client.call(request::GET_TIMER_METRICS, &[], "").await;

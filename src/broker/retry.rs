@@ -140,7 +140,7 @@ fn retries_max(config: &SubscriptionGroupConfig, version: i32, asked: Option<i32
 }
 
 /// Finds or makes the topic of a group's dead letters.
-fn dlq_topic(broker: &Broker, group: &str) -> Result<Arc<TopicConfig>, Refusal> {
+pub(super) fn dlq_topic(broker: &Broker, group: &str) -> Result<Arc<TopicConfig>, Refusal> {
     let topic = name::dlq_topic(group);
     let made = broker.topics.create_internal(&topic, DLQ_QUEUE_NUMS, perm::READ | perm::WRITE, false);
     made.ok_or_else(|| topic_missing(&topic))

@@ -1,7 +1,7 @@
 //! The broker's request table: one line per code, its lane and its handler.
 
 use super::{
-    Broker, client, group, metadata, offset, online, order_lock, progress, pull, query, reply, retry,
+    Broker, client, group, metadata, offset, online, order_lock, pop, progress, pull, query, reply, retry,
     runtime, send, settings, timer, topic, transaction, upkeep,
 };
 use crate::remoting::Routes;
@@ -10,7 +10,8 @@ use crate::remoting::routes::Lane;
 use crate::wire::code::request::*;
 
 /// What the fast port (`listenPort - 2`) does not serve, as on the reference.
-pub const NOT_ON_THE_FAST_PORT: [i32; 2] = [PULL_MESSAGE, LITE_PULL_MESSAGE];
+pub const NOT_ON_THE_FAST_PORT: [i32; 5] =
+    [PULL_MESSAGE, LITE_PULL_MESSAGE, POP_MESSAGE, NOTIFICATION, POLLING_INFO];
 
 /// Builds the table.
 pub fn routes() -> Routes<Broker> {
@@ -27,6 +28,15 @@ pub fn routes() -> Routes<Broker> {
         // Pulling.
         .on(PULL_MESSAGE, Lane::Read, pull::pull_message)
         .on(LITE_PULL_MESSAGE, Lane::Read, pull::pull_message)
+        // Popping.
+        .on(POP_MESSAGE, Lane::Read, pop::pop_message)
+        .on(ACK_MESSAGE, Lane::Client, pop::ack::ack_message)
+        .on(BATCH_ACK_MESSAGE, Lane::Client, pop::ack::batch_ack_message)
+        .on(CHANGE_MESSAGE_INVISIBLETIME, Lane::Client, pop::ack::change_message_invisible_time)
+        .on(NOTIFICATION, Lane::Read, pop::notification)
+        .on(POLLING_INFO, Lane::Client, pop::polling_info)
+        .on(QUERY_ASSIGNMENT, Lane::Client, pop::assignment::query_assignment)
+        .on(SET_MESSAGE_REQUEST_MODE, Lane::Admin, pop::assignment::set_message_request_mode)
         // Clients and their progress.
         .on(HEART_BEAT, Lane::Client, client::heart_beat)
         .on(UNREGISTER_CLIENT, Lane::Client, client::unregister_client)
@@ -93,7 +103,7 @@ pub fn routes() -> Routes<Broker> {
         .on(DELETE_EXPIRED_COMMITLOG, Lane::Admin, upkeep::delete_expired_commit_log)
         // Between brokers.
         .on(GET_ALL_DELAY_OFFSET, Lane::Admin, metadata::get_all_delay_offset)
-        .on(GET_ALL_MESSAGE_REQUEST_MODE, Lane::Admin, metadata::get_all_message_request_mode)
+        .on(GET_ALL_MESSAGE_REQUEST_MODE, Lane::Admin, pop::assignment::get_all_message_request_mode)
         .on(GET_TIMER_CHECK_POINT, Lane::Admin, metadata::get_timer_check_point)
         .on(GET_TIMER_METRICS, Lane::Admin, metadata::get_timer_metrics)
         .on(GET_ALL_CONSUMER_OFFSET, Lane::Admin, offset::get_all_consumer_offset)

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod mapping;
 pub mod message_queue;
 pub mod offset;
+pub mod pop;
 pub mod register;
 pub mod route;
 pub mod running;

@@ -3,13 +3,14 @@
 //! A type is named as its Java class, a field as its Java field; mirrors `remoting.protocol.header`. A field is
 //! required if every known client sends it, whatever the Java annotation says; the rest is an `Option` or has
 //! Java's default. Fields that only a larger installation uses (static topics, namespaces, units) are left out
-//! and so ignored. Headers of POP live with that family.
+//! and so ignored.
 
 pub mod admin;
 pub mod auth;
 pub mod client;
 pub mod group;
 pub mod offset;
+pub mod pop;
 pub mod pull;
 pub mod route;
 pub mod send;

@@ -105,6 +105,10 @@ pub mod property_name {
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     /// On a message to be retried: the offset message id it first had.
     pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+    /// Receipt of a popped message.
+    pub const POP_CK: &str = "POP_CK";
+    /// When a message that was popped several times was popped first, milliseconds.
+    pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
     /// `false` when the sender does not wait for disk or slave.
     pub const WAIT: &str = "WAIT";
 }

@@ -21,7 +21,6 @@ const PROVED: &str = "## Proved by unmodified clients\n";
 
 /// What a user may look for and will not find, with what happens instead.
 const NOT_YET: &[(&str, &str)] = &[
-    ("POP consumption", "no POP code is supported; 5.x push consumers use pull, which is their default"),
     (
         "Slaves",
         "`--slave` and `brokerRole=SLAVE` are refused at the start; SYNC_MASTER waits for nobody, as Apache with `inSyncReplicas=1`",
@@ -83,7 +82,7 @@ const MQADMIN_REFUSED: &[(&[&str], &str)] = &[
         ],
         "there is no access control yet: a permission that nobody checks would only look like one",
     ),
-    (&["setConsumeMode", "exportPopRecord"], "POP consumption is not served yet"),
+    (&["exportPopRecord"], "check points of POP are in the revive log, not in RocksDB"),
     (&["resetMasterFlushOffset"], "slaves are not served yet"),
     (
         &[

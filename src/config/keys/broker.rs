@@ -19,7 +19,7 @@ const fn idle(reason: &'static str) -> Effect {
 // Features that other versions of this program bring: their keys already have fields.
 const KINDS: &str = "delayed messages of every kind are not available yet";
 const RETRY_FILTER: &str = "a message is retried by the group that took it: it is not filtered again";
-const POP: &str = "pop consumption is not available yet";
+const POP: &str = "check points are in memory and in the revive log, and are revived when they are due";
 const REPLICATION: &str = "slaves are not available yet";
 const PROXY: &str = "the gRPC endpoint is not available yet";
 const ACCESS: &str = "access control is not available yet: every client may do everything";
@@ -192,8 +192,13 @@ key_table! {
             enable_register_producer: bool = true, "enableRegisterProducer", live, WORKS, "remembers producers from their heartbeats; they are forgotten only if rejectTransactionMessage is on, too";
             server_channel_max_idle_time_seconds: i32 = 120, limit POSITIVE, "serverChannelMaxIdleTimeSeconds", restart, WORKS, "seconds without a byte after which a connection is closed";
             server_socket_backlog: i32 = 1_024, limit POSITIVE, "serverSocketBacklog", restart, WORKS, "connections waiting to be accepted";
-            server_load_balancer_enable: bool = true, "serverLoadBalancerEnable", live, idle(POP), "answers queue assignments";
-            default_message_request_mode: MessageRequestMode = MessageRequestMode::Pull, "defaultMessageRequestMode", live, idle(POP), "how consumers of a group ask for messages unless told otherwise";
+            server_load_balancer_enable: bool = true, "serverLoadBalancerEnable", live, WORKS, "answers queue assignments";
+            default_message_request_mode: MessageRequestMode = MessageRequestMode::Pull, "defaultMessageRequestMode", live, WORKS, "how consumers of a group ask for messages unless told otherwise";
+            default_pop_share_queue_num: i32 = -1, "defaultPopShareQueueNum", live, WORKS, "other members whose queues a popping consumer shares; below 1 all";
+            revive_queue_num: i32 = 8, limit POSITIVE, "reviveQueueNum", restart, WORKS, "queues of the log from which popped messages are revived";
+            pop_polling_size: i32 = 1_024, limit NATURAL, "popPollingSize", live, WORKS, "pops of one group that may be held for one queue, or for any";
+            pop_from_retry_probability: i32 = 20, limit NATURAL, "popFromRetryProbability", live, WORKS, "per cent of pops that look at the retry topic first";
+            init_pop_offset_by_check_msg_in_mem: bool = true, "initPopOffsetByCheckMsgInMem", live, WORKS, "lets a new group on a young topic pop from its beginning";
             store_reply_message_enable: bool = true, "storeReplyMessageEnable", live, idle("reply messages are not available yet"), "stores reply messages besides passing them on";
             metrics_exporter_type: MetricsExporterType = MetricsExporterType::Disable, fast MetricsExporterType::Prom, "metricsExporterType", restart, idle(METRICS), "where Apache's broker sends its metrics";
             auto_delete_unused_stats: bool = true, "autoDeleteUnusedStats", live, WORKS, "drops the statistics of deleted topics and groups";
@@ -423,10 +428,8 @@ key_table! {
             "disableNettyWorkerGroup": bool = false, NETTY;
             "maxReconnectIntervalTimeSeconds": i64 = 60, NETTY;
             "enableReconnectForGoAway": bool = true, NETTY;
-            "popPollingSize": i32 = 1024, POP;
             "popPollingMapSize": i32 = 100_000, POP;
             "maxPopPollingSize": i64 = 100_000, POP;
-            "reviveQueueNum": i32 = 8, POP;
             "reviveInterval": i64 = 1000, POP;
             "reviveMaxSlow": i64 = 3, POP;
             "reviveScanTime": i64 = 10_000, POP;
@@ -442,10 +445,8 @@ key_table! {
             "popLongPollingForceNotifyInterval": i64 = 800, POP;
             "enableNotifyBeforePopCalculateLag": bool = true, POP;
             "enableNotifyAfterPopOrderLockRelease": bool = true, POP;
-            "initPopOffsetByCheckMsgInMem": bool = true, POP;
             "retrieveMessageFromPopRetryTopicV1": bool = true, POP;
             "enableRetryTopicV2": bool = false, POP;
-            "popFromRetryProbability": i32 = 20, POP;
             "popConsumerFSServiceInit": bool = true, POP;
             "popConsumerKVServiceLog": bool = false, POP;
             "popConsumerKVServiceInit": bool = false, POP;
@@ -453,7 +454,6 @@ key_table! {
             "popReviveMaxReturnSizePerRead": i32 = 16_384, POP;
             "popReviveMaxAttemptTimes": i32 = 16, POP;
             "loadBalancePollNameServerInterval": i64 = 30_000, POP;
-            "defaultPopShareQueueNum": i32 = -1, POP;
             "popResponseReturnActualRetryTopic": bool = false, POP;
             "popInflightMessageThreshold": i64 = 10_000, POP;
             "enablePopMessageThreshold": bool = false, POP;
