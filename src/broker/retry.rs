@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::Broker;
 use super::inner::InnerMessage;
-use super::name::{self, RETRY_PREFIX, SCHEDULE_TOPIC};
+use super::name::{self, RETRY_PREFIX, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 use super::topic::perm;
 use crate::remoting::{Answer, Call, Refusal};
 use crate::store::PhysicalOffset;
@@ -33,6 +33,9 @@ const VERSION_3_4_9: i32 = 121;
 const FIRST_LEVEL: i32 = 3;
 /// Queues of a group's dead letters (`DLQ_NUMS_PER_GROUP`).
 const DLQ_QUEUE_NUMS: i32 = 1;
+
+/// Topics in which messages wait; nobody consumes them there, least of all before they are decided.
+const NOT_CONSUMED: [&str; 4] = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC];
 
 /// CONSUMER_SEND_MSG_BACK (36): stores a copy of the message to be consumed again later, or never.
 pub(super) fn consumer_send_msg_back(
@@ -60,6 +63,9 @@ pub(super) fn consumer_send_msg_back(
     let bytes = broker.store.read_record(PhysicalOffset(header.offset))?;
     let bytes = bytes.ok_or_else(|| no_message_at(broker, header.offset))?;
     let record = MessageRecord::decode(&bytes).map_err(|_| no_message_at(broker, header.offset))?;
+    if NOT_CONSUMED.contains(&record.topic) {
+        return Err(no_message_at(broker, header.offset));
+    }
     let unreadable = |cause| Refusal::new(response::SYSTEM_ERROR, cause);
     let mut message = InnerMessage::of_record(&bytes, &record).map_err(unreadable)?;
 

@@ -113,7 +113,7 @@ impl Schedule {
         offsets.retain(|&level, _| level > 0);
         for (level, offset) in &mut offsets {
             let min = store.min_offset_in_queue(SCHEDULE_TOPIC, level - 1).0;
-            let max = store.max_offset_in_queue(SCHEDULE_TOPIC, level - 1).0;
+            let max = store.max_offset_in_queue(SCHEDULE_TOPIC, level - 1).0.max(min);
             if !(min..=max).contains(offset) {
                 let within = (*offset).clamp(min, max);
                 tracing::warn!(level, offset, within, "progress of a delay level was outside its queue");

@@ -166,7 +166,7 @@ impl Timers {
                 log_file_bytes: i64::from(keys.mapped_file_size_timer_log).max(4_096),
             },
             state: Mutex::new(State {
-                waiting: Waiting::new(before, min, max, precision_ms),
+                waiting: Waiting::new(before, min, max.max(min), precision_ms),
                 version,
                 saved: None,
             }),
