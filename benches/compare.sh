@@ -10,7 +10,7 @@
 #   ROUNDS       how often each load alternates between the servers (3)
 #   LOAD_SECONDS longest time of one load (5)
 #   SERVERS      which of "floor written apache rmq"; "written" is a floor that also writes a file
-#   LOADS        which of "first memory send-4x32 send-1x1 send-64x1 send-topics send-16k pull latency"
+#   LOADS        which of "first memory send-4x32 send-1x1 send-64x1 send-topics send-16k send-delay send-half pull latency"
 #   APACHE_KIT   directory with start.sh and stop.sh of a real Apache (../shared/apache)
 #   RMQ          the executable to measure, such as one of an older version (the one built here)
 #   RMQ_ARGS     more arguments for `rmq-lite start`
@@ -27,7 +27,7 @@ else
     ROUNDS=${ROUNDS:-3} LOAD_SECONDS=${LOAD_SECONDS:-5} scale=1
 fi
 SERVERS=${SERVERS:-floor written apache rmq}
-LOADS=${LOADS:-first memory send-4x32 send-1x1 send-64x1 send-topics send-16k pull latency}
+LOADS=${LOADS:-first memory send-4x32 send-1x1 send-64x1 send-topics send-16k send-delay send-half pull latency}
 APACHE_KIT=$(cd "${APACHE_KIT:-../shared/apache}" 2> /dev/null && pwd || true)
 RMQ_ARGS=${RMQ_ARGS:-}
 
@@ -197,6 +197,8 @@ loads_of() { # loads_of <load>: the flags of a load that is one command
     send-64x1) echo "producer --topic sixty-four --connections 64 --in-flight 1 $(both_limits "$messages")" ;;
     send-topics) echo "producer --topic spread --topics 2000 --queues 8 $(both_limits "$messages")" ;;
     send-16k) echo "producer --topic large --size 16384 $(both_limits "$messages_16k")" ;;
+    send-delay) echo "producer --topic delayed --property DELAY=18 $(both_limits "$messages")" ;;
+    send-half) echo "producer --topic undecided --property TRAN_MSG=true --property PGROUP=bench $(both_limits "$messages")" ;;
     pull) echo "consumer --topic backlog --topics 4 --queues 8 --rewind $(both_limits "$pulled")" ;;
     latency) echo "latency --topic latency --rate 1000 --duration $LOAD_SECONDS" ;;
     esac
@@ -298,6 +300,8 @@ send-topics|per_second|send, 4 × 32 over 2,000 topics × 8 queues: messages/s|0
 send-topics|server_cpu_us|… server CPU µs/message|2|≤ 1.5 × plain send
 send-16k|mib_per_second|send, 16 KiB messages: MiB/s|0|≥ 954 (1 GB/s)
 send-16k|server_cpu_us|… server CPU µs/message|2|
+send-delay|server_cpu_us|send, delay level 18 (2 h): server CPU µs/message|2|≤ 2.5 × plain send
+send-half|server_cpu_us|send, half messages of transactions: server CPU µs/message|2|≤ 2.5 × plain send
 pull|per_second|pull of a backlog: messages/s|0|≥ 1,500,000
 pull|server_cpu_us|… server CPU µs/message|2|≤ 1.5 × floor
 latency|p50_us|send → held pull receives, 1,000/s: p50 µs|0|≤ 100
@@ -360,7 +364,7 @@ print_table() {
 # ---- the modes -------------------------------------------------------------------------------------------------------
 
 floor_serves() { # floor_serves <server> <load>: the floor holds no pulls, and reads nothing that it wrote
-    case $1/$2 in floor/latency | written/latency | written/pull) return 1 ;; esac
+    case $1/$2 in floor/latency | floor/send-delay | floor/send-half | written/latency | written/send-delay | written/send-half | written/pull) return 1 ;; esac
 }
 compare() {
     local name server round

@@ -114,6 +114,9 @@ pub struct ProducerArgs {
     /// Messages per second over all connections; without it as fast as possible
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
+    /// A property of each message, such as DELAY=3 or TRAN_MSG=true; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
+    property: Vec<(String, String)>,
 }
 
 /// `bench consumer`
@@ -208,6 +211,8 @@ pub struct BenchOptions {
     pub in_flight: u32,
     /// Bytes of a body.
     pub size: u32,
+    /// Properties of each message beside its unique key.
+    pub properties: Vec<(String, String)>,
     /// Messages per second over all connections.
     pub rate: Option<f64>,
     /// Stop after this many messages.
@@ -234,7 +239,8 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
             let base = BenchOptions::resolve(&args.target, Some(&args.amount), args.topics)?;
             let (connections, in_flight, size, rate) =
                 (args.connections, args.in_flight, args.size, args.rate);
-            produce(&BenchOptions { connections, in_flight, size, rate, ..base }.limited())
+            let properties = args.property.clone();
+            produce(&BenchOptions { connections, in_flight, size, properties, rate, ..base }.limited())
         }
         BenchArgs::Consumer(args) => {
             let base = BenchOptions::resolve(&args.target, Some(&args.amount), args.topics)?;
@@ -283,6 +289,7 @@ impl BenchOptions {
             connections: 1,
             in_flight: 32,
             size: 1_024,
+            properties: Vec::new(),
             rate: None,
             messages: amount.and_then(|it| it.messages),
             duration: amount.and_then(|it| it.duration),
@@ -309,7 +316,14 @@ impl BenchOptions {
     fn plan(&self, producer: u32, stamp: Option<u64>) -> Plan {
         let producers = u64::from(self.connections);
         Plan {
-            frame: SendFrame::new(&self.topic, self.topics, self.queues, self.queues, self.size as usize),
+            frame: SendFrame::with_properties(
+                &self.topic,
+                self.topics,
+                self.queues,
+                self.queues,
+                self.size as usize,
+                &self.properties,
+            ),
             topics: self.topics,
             queues: self.queues,
             in_flight: self.in_flight,
@@ -448,6 +462,16 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|it| !it.is_zero())
         .ok_or_else(|| "must be more than 0".to_owned())
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let plain =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\');
+    let (name, value) = text.split_once('=').ok_or("allowed is NAME=VALUE")?;
+    if plain(name) && plain(value) {
+        return Ok((name.to_owned(), value.to_owned()));
+    }
+    Err("allowed are visible ASCII characters without quotes and backslashes".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -103,12 +103,27 @@ impl SendFrame {
     /// Lays out the frame; `topics` and `queues` fix the width of the digits. A message carries a `UNIQ_KEY`
     /// and `WAIT`, as every real client's does, so that the server has an index entry to make.
     pub(super) fn new(topic: &str, topics: u32, queues: u32, wish: u32, size: usize) -> Self {
+        Self::with_properties(topic, topics, queues, wish, size, &[])
+    }
+
+    /// Lays out a frame whose messages have more properties than that.
+    pub(super) fn with_properties(
+        topic: &str,
+        topics: u32,
+        queues: u32,
+        wish: u32,
+        size: usize,
+        more: &[(String, String)],
+    ) -> Self {
         let topic_digits = if topics > 1 { TOPIC_DIGITS } else { 0 };
         let queue_digits = queues.saturating_sub(1).checked_ilog10().unwrap_or(0) as usize + 1;
         let topic_zero = topic_name(topic, topics, 0);
         let queue_zero = "0".repeat(queue_digits);
         let key = "0".repeat(KEY_DIGITS);
-        let properties = format!("UNIQ_KEY\\u0001{key}\\u0002WAIT\\u0001true\\u0002");
+        let mut properties = format!("UNIQ_KEY\\u0001{key}\\u0002WAIT\\u0001true\\u0002");
+        for (name, value) in more {
+            properties.extend([name, "\\u0001", value, "\\u0002"]);
+        }
         let born = Clock::new().now_ms().to_string();
         let fields = [
             ("a", "rmq-lite-bench"),
