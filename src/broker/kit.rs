@@ -46,11 +46,21 @@ impl Kit {
 
     /// Stops the broker and starts it again on the same data and clock, with other settings if any are given.
     pub(super) async fn restart(self, settings: &[(&str, &str)]) -> Self {
+        let clock = self.clock.clone();
+        self.restart_with(settings, clock).await
+    }
+
+    /// Stops the broker and starts it again on the same data, with a clock that shows this time.
+    pub(super) async fn restart_at(self, now_ms: i64) -> Self {
+        self.restart_with(&[], Clock::starting_at(now_ms)).await
+    }
+
+    async fn restart_with(self, settings: &[(&str, &str)], clock: Clock) -> Self {
         self.broker.stop(&self.life).await;
         assert!(self.life.stop(Duration::from_secs(30)).await, "every task ends");
         self.broker.store.stop();
         self.life.join_threads();
-        let (folder, mut all, clock) = (self.folder.clone(), self.settings.clone(), self.clock.clone());
+        let (folder, mut all) = (self.folder.clone(), self.settings.clone());
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         drop(self);
         Self::start_in(folder, all, clock).await

@@ -146,25 +146,28 @@ impl Timers {
         let saved = TimerCheckpoint::load(&checkpoint_file)?;
         let (min, max) =
             (store.min_offset_in_queue(TIMER_TOPIC, 0).0, store.max_offset_in_queue(TIMER_TOPIC, 0).0);
+        let precision_ms = slot_ms(keys.timer_precision_ms);
+        let files = TimerFiles {
+            root: keys.store_root().to_owned(),
+            precision_ms,
+            log_file_bytes: i64::from(keys.mapped_file_size_timer_log).max(4_096),
+        };
         let before = match saved {
             None => Before::Nothing,
-            Some((_, Some(ours))) => Before::Ours(ours),
+            Some((public, Some(ours))) => {
+                Before::Ours(ours, files.read(public.last_timer_log_flush_pos, public.last_read_time_ms)?)
+            }
             Some((apache, None)) => Before::Apache {
                 next_unread: apache.last_timer_queue_offset.min(apache.master_timer_queue_offset),
                 last_read_time_ms: apache.last_read_time_ms,
             },
         };
-        let precision_ms = slot_ms(keys.timer_precision_ms);
         let version = saved.map(|(checkpoint, _)| checkpoint.data_version).unwrap_or_default();
         Ok(Self {
             enabled: keys.timer_wheel_enable,
             checkpoint_file,
             metrics_file: config_dir.join("timermetrics"),
-            files: TimerFiles {
-                root: keys.store_root().to_owned(),
-                precision_ms,
-                log_file_bytes: i64::from(keys.mapped_file_size_timer_log).max(4_096),
-            },
+            files,
             state: Mutex::new(State {
                 waiting: Waiting::new(before, min, max.max(min), precision_ms),
                 version,

@@ -26,7 +26,7 @@
 //! time of writing (8), milliseconds from then to the timer's time (4), physical offset (8) and size (4) of the
 //! message, hash of its real topic (4), 0 (8).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -251,6 +251,32 @@ impl TimerFiles {
         Ok(end)
     }
 
+    /// Reads the log that [`Self::write`] has left, up to its end: where the messages are that waited. Those of slots
+    /// before `last_read_time_ms` are none of them. `None` when there is no such log. Blocks.
+    pub fn read(&self, end: i64, last_read_time_ms: i64) -> io::Result<Option<HashSet<i64>>> {
+        let mut waiting = HashSet::new();
+        let mut at = 0;
+        while at < end {
+            let bytes = match fs::read(self.log().join(format!("{at:020}"))) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+                bytes => bytes?,
+            };
+            let units = bytes.get(..(end - at).min(self.log_file_bytes) as usize);
+            for unit in units.unwrap_or_default().chunks_exact(UNIT_BYTES as usize) {
+                let int = |at: usize| unit[at..].first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+                if i64::from(int(0)) != UNIT_BYTES {
+                    break; // the blank end
+                }
+                let long = |at: usize| number(&unit[at..]).unwrap_or_default();
+                if long(16).saturating_add(i64::from(int(24))) >= last_read_time_ms {
+                    waiting.insert(long(28));
+                }
+            }
+            at += self.log_file_bytes;
+        }
+        Ok((end > 0).then_some(waiting))
+    }
+
     /// Removes wheel and log, if they are there. Blocks.
     pub fn remove(&self) -> io::Result<()> {
         let missing = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
@@ -392,6 +418,9 @@ mod tests {
         assert_eq!((int(&first, 156), long(&first, 160), int(&first, 168)), (44, 0, MAGIC_BLANK));
         assert_eq!((int(&last, 24), long(&last, 28)), (-1_000, 4_000));
 
+        let read = files.read(end, now_ms).unwrap().unwrap();
+        assert_eq!(read, HashSet::from([1_000, 2_000, 3_000]), "the last one does not wait");
+        assert_eq!(files.read(0, now_ms).unwrap(), None);
         let wheel = fs::read(folder.path().join("timerwheel")).unwrap();
         assert_eq!(wheel.len(), 38_707_200);
         let slot = |time: i64| {

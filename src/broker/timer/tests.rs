@@ -175,6 +175,28 @@ async fn restarts() {
     assert_eq!(kit.broker.timers.waiting(&kit.broker.store), (0, 0));
 }
 
+/// A clock that was moved and is back after a restart, as that of a new process, makes nothing come twice.
+#[tokio::test]
+async fn restarts_with_the_clock_of_the_machine() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    for minutes in [120, 60] {
+        let wish = format!("TIMER_DELAY_SEC\u{1}{}\u{2}", minutes * 60);
+        client.send_message("T", 0, &minutes.to_string(), &wish).await;
+    }
+    read_all(&kit).await;
+    kit.clock.travel(Duration::from_mins(90));
+    kit.records("T", 0, 1).await;
+    let kit = kit.restart_at(START_MS + 1_000).await;
+    let mut client = kit.client().await;
+    client.send_message("T", 0, "30", "TIMER_DELAY_SEC\u{1}1800\u{2}").await;
+    let kit = kit.restart_at(START_MS + 2_000).await;
+    kit.clock.travel(Duration::from_hours(3));
+    assert_eq!(bodies(&kit.records("T", 0, 3).await), ["60", "30", "120"]);
+    assert_eq!(kit.broker.timers.waiting(&kit.broker.store), (0, 0));
+    assert_eq!(kit.broker.store.max_offset_in_queue("T", 0).0, 3);
+}
+
 /// Where an Apache broker was before, its checkpoint says what it has delivered; its rounded times are taken as
 /// they were wished, and of a timer that it has put again only the copy counts.
 #[tokio::test]

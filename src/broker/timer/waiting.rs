@@ -28,12 +28,13 @@ pub(super) struct Timer {
 }
 
 /// What is known of the time before the start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Before {
     /// Nothing: all that is in the topic waits.
     Nothing,
-    /// What we have written.
-    Ours(TimerProgress),
+    /// What we have written, after a clean stop with where the messages are that waited. The order of times alone
+    /// tells that too, unless the clock was moved.
+    Ours(TimerProgress, Option<HashSet<i64>>),
     /// What an Apache broker has written: before this message those with earlier times are delivered.
     Apache { next_unread: i64, last_read_time_ms: i64 },
 }
@@ -60,12 +61,12 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Begins to read a topic that goes from `min` to `max`, for slots of `slot_ms`.
     pub(super) fn new(before: Before, min: i64, max: i64, slot_ms: i64) -> Self {
-        let (next_unread, restored_until) = match before {
+        let (next_unread, restored_until) = match &before {
             Before::Nothing => (min, min),
-            Before::Ours(progress) => {
+            Before::Ours(progress, _) => {
                 (progress.first_waiting.clamp(min, max), progress.next_unread.clamp(min, max))
             }
-            Before::Apache { next_unread, .. } => (min, next_unread.clamp(min, max)),
+            Before::Apache { next_unread, .. } => (min, (*next_unread).clamp(min, max)),
         };
         Self {
             heap: BinaryHeap::new(),
@@ -88,8 +89,9 @@ impl Waiting {
     /// Notes that everything before `offset` is read.
     pub(super) fn read_until(&mut self, offset: i64) {
         self.next_unread = offset;
-        if self.is_restored() && !self.far.is_empty() {
+        if self.is_restored() && !matches!(self.before, Before::Nothing) {
             self.far = HashMap::new();
+            self.before = Before::Nothing;
         }
     }
 
@@ -149,7 +151,7 @@ impl Waiting {
             None => due_ms(record, out_ms),
         };
         let restoring = offset < self.restored_until;
-        if restoring && self.is_delivered(due_ms, out_ms, offset) {
+        if restoring && self.is_delivered(record, due_ms, out_ms) {
             return;
         }
         if let Some(key) = cancels {
@@ -169,12 +171,19 @@ impl Waiting {
         self.heap.push(Reverse(Timer { due_ms, offset }));
     }
 
-    fn is_delivered(&self, due_ms: i64, out_ms: i64, offset: i64) -> bool {
-        match self.before {
+    fn is_delivered(&self, record: &MessageRecord<'_>, due_ms: i64, out_ms: i64) -> bool {
+        let offset = record.queue_offset;
+        match &self.before {
             Before::Nothing => false,
-            Before::Ours(progress) => offset < progress.next_unread && (due_ms, offset) < progress.delivered,
+            Before::Ours(progress, waiting) => {
+                offset < progress.next_unread
+                    && match waiting {
+                        Some(waiting) => !waiting.contains(&record.physical_offset),
+                        None => (due_ms, offset) < progress.delivered,
+                    }
+            }
             Before::Apache { next_unread, last_read_time_ms } => {
-                offset < next_unread && out_ms < last_read_time_ms
+                offset < *next_unread && out_ms < *last_read_time_ms
             }
         }
     }
