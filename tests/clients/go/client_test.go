@@ -112,6 +112,11 @@ func (r *received) queues() map[int]int {
 
 func consume(t *testing.T, s *server, group, topic, tags string, more ...consumer.Option) *received {
 	t.Helper()
+	return consumeSelected(t, s, group, topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags}, more...)
+}
+
+func consumeSelected(t *testing.T, s *server, group, topic string, wanted consumer.MessageSelector, more ...consumer.Option) *received {
+	t.Helper()
 	options := append([]consumer.Option{consumer.WithNsResolver(resolver(s)), consumer.WithGroupName(group),
 		consumer.WithInstance(unique("c")), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset)}, more...)
 	c, err := rocketmq.NewPushConsumer(options...)
@@ -119,7 +124,7 @@ func consume(t *testing.T, s *server, group, topic, tags string, more ...consume
 		t.Fatal(err)
 	}
 	r := &received{consumer: c}
-	err = c.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags},
+	err = c.Subscribe(topic, wanted,
 		func(_ context.Context, batch ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 			r.lock.Lock()
 			defer r.lock.Unlock()
@@ -393,6 +398,30 @@ func TestTagFilter(t *testing.T) {
 	wanted = append(wanted, "last")
 	awaitAll(t, wanted, r)
 	equal(t, "no other, none twice", sorted(wanted), sorted(r.bodies()))
+}
+
+// A consumer that selects by SQL92 gets the messages whose properties match, and no other.
+func TestSqlFilter(t *testing.T) {
+	t.Parallel()
+	topic := createTopic(t, shared, "sql", 2)
+	wanted := consumer.MessageSelector{Type: consumer.SQL92, Expression: "n BETWEEN 3 AND 5 OR region IN ('north') OR last IS NOT NULL"}
+	r := consumeSelected(t, shared, unique("g"), topic, wanted)
+	p := newProducer(t, shared)
+	for n := 0; n < 8; n++ {
+		m := message(topic, "T", fmt.Sprint("m", n))
+		m.WithProperty("n", fmt.Sprint(n))
+		send(t, p, m)
+	}
+	north := message(topic, "T", "north")
+	north.WithProperty("region", "north")
+	send(t, p, north)
+	send(t, p, message(topic, "T", "plain"))
+	last := message(topic, "T", "last")
+	last.WithProperty("last", "yes")
+	send(t, p, last)
+	all := []string{"last", "m3", "m4", "m5", "north"}
+	awaitAll(t, all, r)
+	equal(t, "messages", all, sorted(r.bodies()))
 }
 
 // What a group has consumed does not come again after the server was stopped and started, and what it has not does.
