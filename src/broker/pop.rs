@@ -9,6 +9,7 @@
 //! the buffer that spares check points, and the second form of retry topics.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -140,6 +141,7 @@ struct Request {
     attempt: Option<ByteString>,
     filter: Arc<Filter>,
     came_ms: i64,
+    client: SocketAddr,
 }
 
 /// What one pop gave out.
@@ -210,6 +212,7 @@ fn check(broker: &Arc<Broker>, call: &Call<PopMessageRequestHeader>) -> Result<R
         attempt: header.attempt_id.clone().filter(|attempt| !attempt.is_empty()),
         filter,
         came_ms: broker.clock.now_ms(),
+        client: call.peer.address(),
     })
 }
 
@@ -457,6 +460,16 @@ impl Request {
         found: ReadOutcome,
         popped: &mut Popped,
     ) {
+        let range = (start, found.next_begin_offset);
+        broker.events.delivered(
+            popped.pop_time_ms,
+            &self.group,
+            &place.topic.into(),
+            place.queue_id,
+            range,
+            found.message_count,
+            self.client,
+        );
         add_item(&mut popped.start_offsets, place.topic, place.queue_id, start.0);
         let list: Vec<String> = offsets.iter().map(ToString::to_string).collect();
         add_item(&mut popped.message_offsets, place.topic, place.queue_id, list.join(","));
@@ -637,6 +650,7 @@ fn check_notification(
         attempt: header.attempt_id.clone().filter(|attempt| !attempt.is_empty()),
         filter: Arc::new(Filter::ALL),
         came_ms: broker.clock.now_ms(),
+        client: call.peer.address(),
     })
 }
 

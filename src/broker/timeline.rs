@@ -35,6 +35,7 @@ const RECORDS_MAX: usize = 64;
 enum Event {
     Delivered { queue: Queue, from: i64, to: i64, messages: usize, client: SocketAddr },
     Committed { queue: Queue, offset: i64 },
+    Acknowledged { queue: Queue, offset: i64, client: SocketAddr },
     Decided { half: i64, commit: bool, asked: bool, client: SocketAddr },
 }
 
@@ -98,6 +99,20 @@ impl Events {
     ) {
         let queue = Queue { group: group.clone(), topic: topic.clone(), queue_id };
         self.add(at_ms, Event::Committed { queue, offset: offset.0 });
+    }
+
+    /// A group is done with the one message at `offset`, which it had popped.
+    pub(super) fn acknowledged(
+        &self,
+        at_ms: i64,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        client: SocketAddr,
+    ) {
+        let queue = Queue { group: group.into(), topic: topic.into(), queue_id };
+        self.add(at_ms, Event::Acknowledged { queue, offset, client });
     }
 
     /// A producer has decided about the half message at `half`, on its own or because it was `asked`.
@@ -212,6 +227,17 @@ impl Broker {
         Some(Timeline { id, topic, steps })
     }
 
+    /// Returns the group whose retry topic is named after `rest`. One that pops has a retry topic for each of its topics,
+    /// `<group>_<topic>`, and either name may contain the separator.
+    fn group_of_retries(&self, rest: &str) -> String {
+        let of_pop = rest
+            .match_indices('_')
+            .map(|(at, _)| (&rest[..at], &rest[at + 1..]))
+            .find(|(group, topic)| self.groups.get(group).is_some() && self.topics.get(topic).is_some());
+        let plain = self.groups.get(rest).is_some();
+        of_pop.filter(|_| !plain).map_or(rest, |(group, _)| group).to_owned()
+    }
+
     /// Says what the existence of a record means.
     fn stored(&self, record: &MessageRecord<'_>) -> Step {
         let number = |name| record.property(name).and_then(|text| text.parse().ok());
@@ -239,7 +265,7 @@ impl Broker {
                     (step.what, step.group) = ("dead", Some(group.to_owned()));
                     step.times = Some(record.reconsume_times);
                 } else if let Some(group) = retried(topic) {
-                    (step.what, step.group) = ("retry", Some(group));
+                    (step.what, step.group) = ("retry", Some(self.group_of_retries(&group)));
                     step.times = Some(record.reconsume_times);
                 }
             }
@@ -283,6 +309,13 @@ fn consumption(record: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, step
                     && done.insert(queue.group.clone()) =>
             {
                 add("consumed", &queue.group, None);
+            }
+            Event::Acknowledged { queue, offset, client }
+                if queue.holds(record)
+                    && *offset == record.queue_offset
+                    && done.insert(queue.group.clone()) =>
+            {
+                add("consumed", &queue.group, Some(client));
             }
             _ => {}
         }

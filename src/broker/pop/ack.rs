@@ -5,6 +5,7 @@
 //! reference; a change of the time that comes too late is refused, where the reference offers the message twice. Mirrors
 //! `AckMessageProcessor` and `ChangeInvisibleTimeProcessor`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::check_invisible;
@@ -32,6 +33,9 @@ pub(in crate::broker) fn ack_message(broker: &Arc<Broker>, call: Call<AckMessage
     check_place(broker, place, header.offset, &call.peer.address().to_string())?;
     let receipt = receipt(broker, &header.extra_info)?;
     ack(broker, place, &receipt, &[header.offset])?;
+    let client = call.peer.address();
+    let now_ms = broker.clock.now_ms();
+    broker.events.acknowledged(now_ms, place.group, place.topic, place.queue_id, header.offset, client);
     Ok(Reply::success())
 }
 
@@ -51,12 +55,12 @@ pub(in crate::broker) fn batch_ack_message(broker: &Arc<Broker>, call: Call<NoHe
         return Err(Refusal::new(response::INVALID_PARAMETER, remark));
     }
     for one in &batch.acks {
-        batch_ack(broker, one)?;
+        batch_ack(broker, one, call.peer.address())?;
     }
     Ok(Reply::success())
 }
 
-fn batch_ack(broker: &Broker, one: &BatchAck) -> Result<(), Refusal> {
+fn batch_ack(broker: &Broker, one: &BatchAck, client: SocketAddr) -> Result<(), Refusal> {
     let illegal = |item: &str, value: &str| {
         Refusal::new(response::MESSAGE_ILLEGAL, format!("the batch's {item} is illegal: {}", shorten(value)))
     };
@@ -78,7 +82,12 @@ fn batch_ack(broker: &Broker, one: &BatchAck) -> Result<(), Refusal> {
     let offsets = bits.into_iter().map(|bit| one.start_offset.saturating_add(bit));
     let offsets: Vec<i64> = offsets.filter(|offset| (min..max).contains(offset)).collect();
     let place = Place { topic: &topic, group: &one.consumer_group, queue_id: one.queue_id };
-    ack(broker, place, &receipt, &offsets)
+    ack(broker, place, &receipt, &offsets)?;
+    let now_ms = broker.clock.now_ms();
+    for offset in offsets {
+        broker.events.acknowledged(now_ms, place.group, place.topic, place.queue_id, offset, client);
+    }
+    Ok(())
 }
 
 fn check_place(broker: &Broker, place: Place<'_>, offset: i64, peer: &str) -> Result<(), Refusal> {

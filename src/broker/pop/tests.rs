@@ -400,3 +400,28 @@ async fn survive(killed: bool) {
     assert_eq!(bodies(&again), ["b"]);
     assert_eq!((&*again[0].topic, again[0].times), (RETRY, 1));
 }
+
+/// The life of a popped message can be told: lent, lent again, done with.
+#[tokio::test]
+async fn a_popped_message_has_a_timeline() {
+    let (kit, mut client) = start(1).await;
+    kit.put("T", 0, &["m"], "UNIQ_KEY\u{1}K1\u{2}");
+    assert_eq!(pop_some(&mut client).await.len(), 1);
+    kit.clock.travel(Duration::from_secs(60));
+    let again = pop_some(&mut client).await;
+    assert_eq!(ack(&mut client, &again[0]).await.code, response::SUCCESS);
+    let told = kit.broker.timeline(Some("T"), "K1");
+    let steps: Vec<_> =
+        told[0].steps.iter().map(|step| (step.what, &*step.topic, step.group.as_deref())).collect();
+    assert_eq!(
+        steps,
+        [
+            ("sent", "T", None),
+            ("stored", "T", None),
+            ("delivered", "T", Some("g")),
+            ("retry", RETRY, Some("g")),
+            ("delivered", RETRY, Some("g")),
+            ("consumed", RETRY, Some("g")),
+        ]
+    );
+}
