@@ -17,6 +17,8 @@ use bytestring::ByteString;
 use crate::clock::Clock;
 use crate::config::keys::{self, BrokerKeys, edit_distance};
 use crate::faults::Faults;
+use crate::ha::master::{HaOptions, Master};
+use crate::ha::slave::Replica;
 use crate::lifecycle::Lifecycle;
 use crate::namesrv::{FirstSight, Neighbour};
 use crate::remoting::{Peer, Service};
@@ -52,6 +54,7 @@ pub mod saving;
 mod schedule;
 mod send;
 mod settings;
+mod slave;
 pub mod stats;
 pub mod timeline;
 mod timer;
@@ -72,6 +75,7 @@ use pop::Pop;
 use register::Registration;
 use saving::Saving;
 use schedule::Schedule;
+use slave::Slave;
 use stats::Stats;
 use timer::Timers;
 use topic::{Change, TopicOptions, TopicTable, perm};
@@ -130,6 +134,10 @@ pub struct Broker {
     events: timeline::Events,
     pub(crate) registration: Arc<Registration>,
     pub(crate) saving: Saving,
+    /// Sends the log to slaves, also to those of a slave.
+    pub(crate) ha: Arc<Master>,
+    /// What the broker knows of its master, if it is a slave.
+    pub(crate) slave: Option<Arc<Slave>>,
     pub(crate) config_file: PathBuf,
     /// What administrators have set; [`Broker::keys`] is what is in force.
     configured: Mutex<settings::Configured>,
@@ -159,7 +167,20 @@ impl Broker {
         let mut unique_key_prefix = [127, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         unique_key_prefix[4..6].copy_from_slice(&(std::process::id() as u16).to_be_bytes());
         unique_key_prefix[6..].copy_from_slice(&fastrand::u32(..).to_be_bytes());
+        let ha_options = ha_options(&keys);
+        let gap_bytes = i64::from(keys.ha_max_gap_not_in_sync);
+        let slave = (keys.broker_role == keys::BrokerRole::Slave).then(|| {
+            let master = keys.ha_master_address.clone();
+            let fixed = master.is_some();
+            let replica = Replica::new(store.clone(), clock.clone(), ha_options, master);
+            Arc::new(Slave::new(Arc::new(replica), fixed))
+        });
+        if slave.is_some() {
+            store.forbid_puts(Some("this broker is a slave"));
+        }
         let broker = Self {
+            ha: Arc::new(Master::new(store.clone(), clock.clone(), faults.clone(), ha_options, gap_bytes)),
+            slave,
             topics: TopicTable::load(topic_options(&keys, &options.config_dir), clock.clone())?,
             groups: SubscriptionGroupTable::load(
                 options.config_dir.join("subscriptionGroup.json"),
@@ -244,16 +265,23 @@ impl Broker {
             timers.arrived(arrivals);
             pop.log.arrived(arrivals);
         }));
-        pop::revive::start(self, life);
-        life.spawn_until_cancelled("delay levels", schedule::run(self.clone()));
-        if self.timers.is_enabled() {
-            life.spawn_until_cancelled("timers", timer::run(self.clone()));
+        if let Some(slave) = &self.slave {
+            slave.start(self, life);
+        } else {
+            // What is due is delivered by the master, and comes with its log.
+            pop::revive::start(self, life);
+            life.spawn_until_cancelled("delay levels", schedule::run(self.clone()));
+            if self.timers.is_enabled() {
+                life.spawn_until_cancelled("timers", timer::run(self.clone()));
+            }
         }
         let (saving, broker) = (self.saving.clone(), self.clone());
         life.thread("save config", move || saving.run(|| broker.save_changed()))?;
         Registration::start(self, life);
         self.load_transactions();
-        life.spawn_until_cancelled("check transactions", transaction::check::run(self.clone()));
+        if self.slave.is_none() {
+            life.spawn_until_cancelled("check transactions", transaction::check::run(self.clone()));
+        }
         let broker = self.clone();
         life.spawn_until_cancelled("housekeeping", async move {
             loop {
@@ -267,6 +295,16 @@ impl Broker {
             }
         });
         Ok(())
+    }
+
+    /// Serves slaves that connect to this socket.
+    pub fn serve_slaves(&self, listener: tokio::net::TcpListener, life: &Lifecycle) {
+        self.ha.serve(listener, life);
+    }
+
+    /// Returns where the log ends, and how many slaves are connected.
+    pub fn ha_view(&self) -> (i64, usize) {
+        (self.store.max_physical_offset().0, self.ha.slaves().len())
     }
 
     /// Lets waiting pulls answer, tells the NameServers, and writes the configuration files a last time.
@@ -297,6 +335,7 @@ impl Broker {
             let port = u16::try_from(keys.listen_port).unwrap_or_default();
             self.address.rcu(|address| address.changed(keys.broker_ip1.clone(), port));
         }
+        self.ha.set_gap_bytes(keys.ha_max_gap_not_in_sync.into());
         self.topics.set_auto_create(keys.auto_create_topic_enable);
         if keys.broker_permission != before.broker_permission {
             self.topics.touch();
@@ -338,7 +377,11 @@ impl Broker {
 
     /// Returns the address that slaves dial.
     pub(crate) fn ha_address(&self) -> String {
-        format!("{}:{}", self.address().host(), self.ha_port)
+        let keys = self.keys();
+        let address = self.address();
+        // A master behind one address with slaves behind another says so by brokerIP2.
+        let host = keys.broker_ip2.as_deref().unwrap_or(address.host());
+        format!("{host}:{}", self.ha_port)
     }
 
     /// Says which topic was perhaps meant, where topics are not made by asking for them.
@@ -376,11 +419,13 @@ impl Broker {
     /// Writes the configuration files whose tables have changed.
     fn save_changed(&self) {
         let offsets_file = self.config_dir.join(OFFSETS_FILE);
+        // A slave keeps its master's progress of what is due, and has none of its own.
+        let schedule = if self.slave.is_none() { self.schedule.save() } else { Ok(false) };
         let saved = [
             self.topics.save(),
             self.groups.save(),
             self.offsets.save(&offsets_file),
-            self.schedule.save(),
+            schedule,
             self.consumer_filters.save(),
             self.pop.modes.save(),
             self.pop.orders.save(self.clock.now_ms()),
@@ -390,7 +435,9 @@ impl Broker {
                 tracing::error!("cannot save the broker's configuration: {cause}");
             }
         }
-        if let Err(cause) = self.timers.save(self) {
+        if self.slave.is_none()
+            && let Err(cause) = self.timers.save(self)
+        {
             tracing::error!("cannot save the progress of the timers: {cause}");
         }
     }
@@ -427,6 +474,15 @@ impl Neighbour for Broker {
 
     fn reachable_address(&self, broker_addr: &str, peer: &Peer) -> Option<String> {
         (broker_addr == self.address().registered()).then(|| self.address().for_peer(peer))
+    }
+}
+
+fn ha_options(keys: &BrokerKeys) -> HaOptions {
+    let ms = |number: i32| Duration::from_millis(number.unsigned_abs().into());
+    HaOptions {
+        heartbeat: ms(keys.ha_send_heartbeat_interval),
+        housekeeping: ms(keys.ha_housekeeping_interval),
+        batch_bytes: keys.ha_transfer_batch_size as usize,
     }
 }
 
@@ -470,6 +526,8 @@ pub fn store_options(keys: &BrokerKeys, store_host: SocketAddr) -> StoreOptions 
         flush_consume_queue_least_pages: keys.flush_consume_queue_least_pages as u32,
         flush_consume_queue_thorough_interval_ms: keys.flush_consume_queue_thorough_interval as u64,
         sync_flush_timeout_ms: keys.sync_flush_timeout as u64,
+        slaves_wanted: keys.slaves_wanted(),
+        slave_timeout_ms: keys.slave_timeout as u64,
         max_message_bytes: keys.max_message_size as usize,
         delete_when: keys.delete_when.clone(),
         file_reserved_time_hours: keys.file_reserved_time as u64,

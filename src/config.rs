@@ -91,8 +91,10 @@ pub struct Choices {
     pub web_port: Option<u16>,
     /// No console and no HTTP interface.
     pub headless: bool,
-    /// A slave beside the master: refused for now.
+    /// A slave beside the master.
     pub slave: bool,
+    /// Port of the slave; 0 is any free one.
+    pub slave_port: Option<u16>,
     /// Address given to clients.
     pub advertise: Option<Advertise>,
     /// Name of the server.
@@ -138,6 +140,8 @@ pub struct Settings {
     pub namesrv_port: u16,
     /// Port of the broker; the fast port is two below, the replication port one above.
     pub broker_port: u16,
+    /// The slave beside the broker, when one was asked for.
+    pub slave: Option<SlaveSettings>,
     /// Port of the console; `None` when there is none.
     pub web_port: Option<u16>,
     /// Address given to clients; `None` leaves it to `brokerIP1`, then to the connection.
@@ -160,6 +164,15 @@ pub struct Settings {
     pub namesrv: NamesrvKeys,
     /// Lines for a person: unknown keys, keys without effect, odd places in the file.
     pub warnings: Vec<String>,
+}
+
+/// A slave in the same process as its master.
+#[derive(Clone, Debug)]
+pub struct SlaveSettings {
+    /// Its port; the fast port is two below, the replication port one above.
+    pub port: u16,
+    /// Its keys: the master's, with a role, an id, ports and a directory of its own.
+    pub keys: BrokerKeys,
 }
 
 /// Why settings cannot be used; the text is one line naming the thing and the remedy. Exit code 2.
@@ -194,9 +207,9 @@ pub enum SettingsError {
         /// The id.
         id: i64,
     },
-    /// `--slave` was given.
-    #[error("--slave is not available yet: leave it out, and this server runs as a single master")]
-    SlaveNotAvailable,
+    /// A slave was to have a slave beside it.
+    #[error("--slave starts a slave beside a master, and brokerRole is SLAVE; leave one of them out")]
+    SlaveOfSlave,
     /// The name cannot be a directory's name.
     #[error(
         "--name {0:?} is not possible: use 1 to 64 of the characters A-Z a-z 0-9 . _ - and do not begin with ."
@@ -260,9 +273,6 @@ impl Settings {
 
     /// As [`Settings::resolve`], on a given machine.
     pub fn resolve_on(machine: &Machine, role: Role, choices: Choices) -> Result<Self, SettingsError> {
-        if choices.slave {
-            return Err(SettingsError::SlaveNotAvailable);
-        }
         let timings = choices.timings.unwrap_or_default();
         let mut keys = Keys {
             role,
@@ -280,6 +290,10 @@ impl Settings {
         if role != Role::NameServer {
             warnings.extend(broker.settle()?);
         }
+        let slave = match role {
+            Role::Everything if choices.slave => Some(slave(&choices, &broker, &place)?),
+            _ => None,
+        };
         let web_port = match role {
             Role::Everything if !choices.headless => Some(choices.web_port.unwrap_or(defaults::WEB_PORT)),
             _ => None,
@@ -292,6 +306,7 @@ impl Settings {
             bind,
             namesrv_port: namesrv.listen_port as u16,
             broker_port: broker.listen_port as u16,
+            slave,
             web_port,
             advertise: choices.advertise,
             ports_file: choices.ports_file,
@@ -317,8 +332,11 @@ impl Settings {
         if self.role == Role::NameServer {
             return Ok(());
         }
-        if matches!(self.broker_port, 1 | 2 | u16::MAX) {
-            return Err(SettingsError::BrokerPort(self.broker_port));
+        let slave_port = self.slave.as_ref().map_or(0, |slave| slave.port);
+        for port in [self.broker_port, slave_port] {
+            if matches!(port, 1 | 2 | u16::MAX) {
+                return Err(SettingsError::BrokerPort(port));
+            }
         }
         if self.role == Role::Broker {
             return Ok(());
@@ -328,6 +346,14 @@ impl Settings {
         if self.broker_port != 0 {
             taken.push(("--broker-port", self.broker_port));
             taken.push(("the fast port (two below --broker-port)", self.broker_port - 2));
+        }
+        if slave_port != 0 {
+            taken.push(("--slave-port", slave_port));
+            taken.push(("the slave's fast port (two below --slave-port)", slave_port - 2));
+            taken.push(("the slave's replication port (one above --slave-port)", slave_port + 1));
+            if self.broker_port != 0 {
+                taken.push(("the replication port (one above --broker-port)", self.broker_port + 1));
+            }
         }
         taken.retain(|(_, port)| *port != 0);
         for (at, &(other, port)) in taken.iter().enumerate() {
@@ -509,6 +535,38 @@ fn place(
     }
     Ok(Place { name, data_dir, ephemeral: choices.ephemeral })
 }
+
+/// Derives a slave's settings from its master's.
+fn slave(choices: &Choices, master: &BrokerKeys, place: &Place) -> Result<SlaveSettings, SettingsError> {
+    if master.broker_role == keys::BrokerRole::Slave {
+        return Err(SettingsError::SlaveOfSlave);
+    }
+    let mut keys = master.clone();
+    keys.broker_role = keys::BrokerRole::Slave;
+    keys.broker_id = 1;
+    keys.store_path_root_dir = place.data_dir.join("slave").to_string_lossy().into_owned();
+    for own in [
+        &mut keys.store_path_commit_log,
+        &mut keys.store_path_consume_queue,
+        &mut keys.store_path_index,
+        &mut keys.store_checkpoint,
+        &mut keys.abort_file,
+    ] {
+        *own = None;
+    }
+    keys.ha_master_address = None;
+    keys.ha_listen_port = 0;
+    let usual = match master.listen_port as u16 {
+        0 => 0,
+        port => port.checked_add(SLAVE_PORT_ABOVE).unwrap_or(0),
+    };
+    let port = choices.slave_port.unwrap_or(usual);
+    keys.listen_port = port.into();
+    Ok(SlaveSettings { port, keys })
+}
+
+/// How far a slave's port is above its master's, as in Apache's examples.
+const SLAVE_PORT_ABOVE: u16 = 100;
 
 /// As [`place`], for a role alone, which keeps its files where Apache keeps them.
 fn place_alone(

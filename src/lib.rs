@@ -15,6 +15,8 @@ pub mod wire;
 pub mod remoting;
 pub mod store;
 
+pub mod ha;
+
 pub mod broker;
 pub mod namesrv;
 

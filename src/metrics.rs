@@ -181,6 +181,14 @@ fn storage(sheet: &mut Sheet<'_>, broker: &Broker) {
         Some(Unit::Bytes),
         [(local(), behind)],
     );
+    let end = store.max_physical_offset().0;
+    let lags = broker.ha.slaves().into_iter().map(|slave| {
+        (
+            vec![("slave", slave.address.to_string()), ("in_sync", slave.in_sync.to_string())],
+            end - slave.acked,
+        )
+    });
+    sheet.gauge("rocketmq_ha_slave_lag", "Log that a slave has not acknowledged", Some(Unit::Bytes), lags);
     if let Some(oldest_ms) = store.earliest_store_timestamp() {
         let age_ms = (broker.clock.now_ms() - oldest_ms).max(0);
         let unit = Some(Unit::Other("milliseconds".to_owned()));

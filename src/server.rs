@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::broker::address::Address;
 use crate::broker::{self, Broker, BrokerOptions};
 use crate::clock::Clock;
-use crate::config::keys::BrokerRole;
+use crate::config::keys::BrokerKeys;
 use crate::config::{Role, Settings};
 use crate::faults::Faults;
 use crate::lifecycle::Lifecycle;
@@ -36,6 +36,8 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(3);
 const FREE_PORTS: std::ops::Range<u16> = 15_000..32_000;
 /// Connections to the console that may wait to be accepted.
 const WEB_BACKLOG: i32 = 128;
+/// How the replication port is chosen.
+const HA_PORT_FLAG: &str = "--set haListenPort=PORT";
 /// Attempts before the system chooses.
 const FREE_PORT_TRIES: usize = 32;
 
@@ -62,12 +64,6 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The configuration asks for a role that is not there yet.
-    #[error(
-        "brokerRole=SLAVE is not available yet; this server runs as a single master, so set brokerRole=ASYNC_MASTER \
-         or SYNC_MASTER"
-    )]
-    Slave,
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -95,7 +91,9 @@ pub struct Endpoints {
     pub broker: Option<String>,
     /// The broker's second port (`listenPort - 2`).
     pub broker_fast: Option<String>,
-    /// Slave broker; none yet.
+    /// The broker's port for slaves (`haListenPort`).
+    pub broker_ha: Option<String>,
+    /// Slave broker, `host:port`.
     pub slave: Option<String>,
     /// gRPC endpoint; none yet.
     pub grpc: Option<String>,
@@ -116,6 +114,8 @@ pub struct Server {
     endpoints: Endpoints,
     name_server: Option<Arc<NameServer>>,
     broker: Option<Arc<Broker>>,
+    /// The slave beside the broker.
+    slave: Option<Arc<Broker>>,
     clock: Clock,
     faults: Faults,
     /// Listeners and connections: ended first, so that nothing new comes in.
@@ -129,14 +129,12 @@ pub struct Server {
 struct BrokerSockets {
     main: TcpListener,
     fast: TcpListener,
+    ha: TcpListener,
 }
 
 impl Server {
     /// Starts what `settings` ask for and returns when clients can use it.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        if settings.role != Role::NameServer && settings.broker.broker_role == BrokerRole::Slave {
-            return Err(StartError::Slave);
-        }
         let clock = Clock::new();
         let faults = Faults::default();
         let (front, back) = (Lifecycle::new(), Lifecycle::new());
@@ -149,7 +147,11 @@ impl Server {
         };
         let broker_sockets = match settings.role {
             Role::NameServer => None,
-            _ => Some(broker_sockets(bind, settings.broker_port, settings.broker.server_socket_backlog)?),
+            _ => Some(BrokerSockets::bind(bind, settings.broker_port, &settings.broker, "--broker-port")?),
+        };
+        let slave_sockets = match &settings.slave {
+            Some(slave) => Some(BrokerSockets::bind(bind, slave.port, &slave.keys, "--slave-port")?),
+            None => None,
         };
         let web_socket = match settings.web_port {
             Some(port) => Some(listen("console", bind, port, "--web-port", WEB_BACKLOG)?),
@@ -157,10 +159,25 @@ impl Server {
         };
         let directory = make_directories(&settings)?;
 
+        let own_name_server = name_server_socket.as_ref().map(local).transpose()?;
         let broker = match &broker_sockets {
             Some(sockets) => {
-                let own_name_server = name_server_socket.as_ref().map(local).transpose()?;
-                Some(build_broker(&settings, sockets, own_name_server, &clock, &faults)?)
+                let place = BrokerPlace {
+                    keys: settings.broker.clone(),
+                    config_file: settings.broker_config_path(),
+                    advertised_port: settings.advertise.as_ref().and_then(|advertise| advertise.port),
+                };
+                Some(build_broker(&settings, place, sockets, own_name_server, &clock, &faults)?)
+            }
+            None => None,
+        };
+        let slave = match settings.slave.as_ref().zip(slave_sockets.as_ref()) {
+            Some((slave, sockets)) => {
+                let keys = slave.keys.clone();
+                let config_file = keys.config_dir().join("broker.properties");
+                let place = BrokerPlace { keys, config_file, advertised_port: None };
+                // Failures are ordered for the master.
+                Some(build_broker(&settings, place, sockets, own_name_server, &clock, &Faults::default())?)
             }
             None => None,
         };
@@ -180,6 +197,7 @@ impl Server {
             namesrv: None,
             broker: None,
             broker_fast: None,
+            broker_ha: None,
             slave: None,
             grpc: None,
             web: None,
@@ -199,19 +217,18 @@ impl Server {
         if let (Some(broker), Some(sockets)) = (&broker, broker_sockets) {
             endpoints.broker = Some(dialable(local(&sockets.main)?));
             endpoints.broker_fast = Some(dialable(local(&sockets.fast)?));
-            broker.store.start(&back)?;
-            broker.start(&back).map_err(StartError::Thread)?;
-            let main = Arc::new(broker::routes::routes());
-            let fast = Arc::new(broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT));
-            broker_routes.extend([main.clone(), fast.clone()]);
-            let idle = seconds(settings.broker.server_channel_max_idle_time_seconds);
-            serve(sockets.main, main, broker.clone(), &clock, idle, &front)?;
-            serve(sockets.fast, fast, broker.clone(), &clock, idle, &front)?;
+            endpoints.broker_ha = Some(dialable(local(&sockets.ha)?));
+            broker_routes.extend(serve_broker(broker, sockets, &settings, &clock, &front, &back)?);
             if !broker.registration.settled(REGISTER_LIMIT).await {
                 tracing::warn!(
                     "no NameServer has taken the registration yet; clients will not find this broker"
                 );
             }
+        }
+        if let (Some(slave), Some(sockets)) = (&slave, slave_sockets) {
+            endpoints.slave = Some(dialable(local(&sockets.main)?));
+            serve_broker(slave, sockets, &settings, &clock, &front, &back)?;
+            slave.registration.settled(REGISTER_LIMIT).await;
         }
         if let Some(socket) = web_socket {
             endpoints.web = Some(format!("http://{}", dialable(local(&socket)?)));
@@ -227,7 +244,7 @@ impl Server {
         }
         endpoints.env = environment(&endpoints);
         endpoints.startup_ms = clock.elapsed_ns() / 1_000_000;
-        Ok(Self { endpoints, name_server, broker, clock, faults, front, back, _directory: directory })
+        Ok(Self { endpoints, name_server, broker, slave, clock, faults, front, back, _directory: directory })
     }
 
     /// Returns where the server listens.
@@ -243,6 +260,11 @@ impl Server {
     /// Returns the broker, if one runs.
     pub fn broker(&self) -> Option<&Arc<Broker>> {
         self.broker.as_ref()
+    }
+
+    /// Returns the slave beside the broker, if one runs.
+    pub fn slave(&self) -> Option<&Arc<Broker>> {
+        self.slave.as_ref()
     }
 
     /// Returns the NameServer, if one runs.
@@ -262,17 +284,19 @@ impl Server {
 
     /// Stops in order: farewell to NameServers, held pulls answered, calls drained, then the store.
     pub async fn stop(self) {
-        if let Some(broker) = &self.broker {
+        for broker in [&self.broker, &self.slave].into_iter().flatten() {
             broker.stop(&self.back).await;
         }
         if !self.front.stop(DRAIN_LIMIT).await {
             tracing::warn!("some connections did not end in time");
         }
-        if let Some(broker) = &self.broker {
-            let (store, back) = (broker.store.clone(), self.back.clone());
+        let brokers = [&self.broker, &self.slave].into_iter().flatten();
+        let stores: Vec<_> = brokers.map(|broker| broker.store.clone()).collect();
+        if !stores.is_empty() {
+            let back = self.back.clone();
             back.cancel();
             let stopped = tokio::task::spawn_blocking(move || {
-                store.stop();
+                stores.iter().for_each(|store| store.stop());
                 back.join_threads();
             });
             if stopped.await.is_err() {
@@ -317,23 +341,30 @@ fn listen(
     })
 }
 
-/// Binds the broker's port and the fast port two below it.
-///
-/// When any port will do, a pair of free ones is looked for, and else the fast port is any free one.
-fn broker_sockets(ip: IpAddr, port: u16, backlog: i32) -> Result<BrokerSockets, StartError> {
-    let flag = "--broker-port";
-    let role = "broker's fast port";
-    let mut tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
-    loop {
-        let main = listen("broker", ip, port, flag, backlog)?;
-        let beside = local(&main)?.port().wrapping_sub(2);
-        match listen(role, ip, beside, flag, backlog) {
-            Ok(fast) => return Ok(BrokerSockets { main, fast }),
-            Err(cause) if port != 0 => return Err(cause),
-            Err(_) if tries == 0 => {
-                return Ok(BrokerSockets { main, fast: listen(role, ip, 0, flag, backlog)? });
+impl BrokerSockets {
+    /// Binds the broker's port, the fast port two below it and the replication port one above, unless that is set.
+    ///
+    /// When any port will do, three that lie so are looked for, and else the other two are any free ones.
+    fn bind(ip: IpAddr, port: u16, keys: &BrokerKeys, flag: &str) -> Result<Self, StartError> {
+        let backlog = keys.server_socket_backlog;
+        let (fast_role, ha_role) = ("broker's fast port", "broker's replication port");
+        let ha_port = u16::try_from(keys.ha_listen_port).ok().filter(|port| *port != 0);
+        let mut tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
+        loop {
+            let main = listen("broker", ip, port, flag, backlog)?;
+            let own = local(&main)?.port();
+            let fast = listen(fast_role, ip, own.wrapping_sub(2), flag, backlog);
+            let ha = listen(ha_role, ip, ha_port.unwrap_or(own.wrapping_add(1)), HA_PORT_FLAG, backlog);
+            match (fast, ha) {
+                (Ok(fast), Ok(ha)) => return Ok(Self { main, fast, ha }),
+                (Err(cause), _) | (_, Err(cause)) if port != 0 => return Err(cause),
+                _ if tries == 0 => {
+                    let fast = listen(fast_role, ip, 0, flag, backlog)?;
+                    let ha = listen(ha_role, ip, ha_port.unwrap_or(0), HA_PORT_FLAG, backlog)?;
+                    return Ok(Self { main, fast, ha });
+                }
+                _ => tries -= 1,
             }
-            Err(_) => tries -= 1,
         }
     }
 }
@@ -371,36 +402,62 @@ fn make_directories(settings: &Settings) -> Result<Option<tempfile::TempDir>, St
     Ok(Some(made))
 }
 
+/// Where a broker's configuration comes from and what it is told to be.
+struct BrokerPlace {
+    keys: BrokerKeys,
+    config_file: PathBuf,
+    advertised_port: Option<u16>,
+}
+
 fn build_broker(
     settings: &Settings,
+    place: BrokerPlace,
     sockets: &BrokerSockets,
     own_name_server: Option<SocketAddr>,
     clock: &Clock,
     faults: &Faults,
 ) -> Result<Arc<Broker>, StartError> {
-    let mut keys = settings.broker.clone();
+    let mut keys = place.keys;
     let bound = local(&sockets.main)?;
     keys.listen_port = bound.port().into();
     let advertised = settings.advertise.as_ref();
     let host = advertised.map(|advertise| advertise.host.clone()).or_else(|| keys.broker_ip1.clone());
-    let port = advertised.and_then(|advertise| advertise.port).unwrap_or(bound.port());
+    let port = place.advertised_port.unwrap_or(bound.port());
     let address = Address::new(host, bound, port);
     let mut name_servers: Vec<String> = own_name_server.into_iter().map(dialable).collect();
     name_servers.extend(keys.namesrv_addrs());
     let store = MessageStore::open(broker::store_options(&keys, bound), clock.clone(), faults.clone())?;
     let options = BrokerOptions {
         config_dir: keys.config_dir(),
-        config_file: settings.broker_config_path(),
+        config_file: place.config_file,
         name_servers,
-        ha_port: u16::try_from(keys.ha_listen_port)
-            .ok()
-            .filter(|port| *port != 0)
-            .unwrap_or(bound.port().wrapping_add(1)),
+        ha_port: local(&sockets.ha)?.port(),
         address,
         strict_topics: settings.strict_topics,
         keys,
     };
     Ok(Broker::new(options, store, clock.clone(), faults.clone())?)
+}
+
+/// Starts a broker's tasks and serves its ports; returns the request tables of the two for clients.
+fn serve_broker(
+    broker: &Arc<Broker>,
+    sockets: BrokerSockets,
+    settings: &Settings,
+    clock: &Clock,
+    front: &Lifecycle,
+    back: &Lifecycle,
+) -> Result<[Arc<Routes<Broker>>; 2], StartError> {
+    broker.store.start(back)?;
+    broker.start(back).map_err(StartError::Thread)?;
+    // A send that is being drained may still wait for a slave's word.
+    broker.serve_slaves(sockets.ha, back);
+    let main = Arc::new(broker::routes::routes());
+    let fast = Arc::new(broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT));
+    let idle = seconds(settings.broker.server_channel_max_idle_time_seconds);
+    serve(sockets.main, main.clone(), broker.clone(), clock, idle, front)?;
+    serve(sockets.fast, fast.clone(), broker.clone(), clock, idle, front)?;
+    Ok([main, fast])
 }
 
 fn serve<S: crate::remoting::Service>(

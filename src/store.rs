@@ -26,6 +26,7 @@ mod put;
 mod queues;
 mod read;
 mod recover;
+mod replica;
 mod retention;
 mod room;
 pub mod timer;
@@ -46,6 +47,7 @@ pub use error::{Error, PutError};
 pub use options::{FlushDiskType, StoreOptions};
 pub use put::Receipt;
 pub use read::RecordFilter;
+pub use replica::ReplicaError;
 pub use types::*;
 
 use crate::clock::Clock;
@@ -68,6 +70,7 @@ pub struct MessageStore {
     listener: ArcSwapOption<ArrivalListener>,
     flushed: flush::Flushed,
     threads: flush::Threads,
+    replicas: replica::Replicas,
     /// `flush_disk_type` of the options, for the hot path.
     sync_flush: AtomicBool,
     refusals: Refusals,
@@ -160,6 +163,7 @@ impl MessageStore {
             max_index_num: old.max_index_num,
             ..options
         };
+        self.replicas.set_wanted(new.slaves_wanted);
         self.sync_flush.store(new.flush_disk_type == FlushDiskType::Sync, Ordering::SeqCst);
         self.options.store(Arc::new(new));
         self.threads.wake();

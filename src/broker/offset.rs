@@ -196,6 +196,24 @@ impl ConsumerOffsets {
     }
 }
 
+impl ConsumerOffsets {
+    /// Takes over a master's offsets, queue by queue; what they do not name stays.
+    pub(super) fn take_over(&self, offsets: BTreeMap<String, BTreeMap<i32, i64>>) {
+        let mut changed = false;
+        for (key, committed) in offsets {
+            let Some((topic, group)) = key.split_once('@') else { continue };
+            self.with(group, topic, |progress| {
+                for (queue_id, offset) in committed {
+                    changed |= progress.committed.insert(queue_id, offset) != Some(offset);
+                }
+            });
+        }
+        if changed {
+            self.changed();
+        }
+    }
+}
+
 /// QUERY_CONSUMER_OFFSET (14): where the group goes on, or whether it begins at 0.
 pub(super) fn query_consumer_offset(
     broker: &Arc<Broker>,

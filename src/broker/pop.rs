@@ -171,6 +171,11 @@ fn check(broker: &Arc<Broker>, call: &Call<PopMessageRequestHeader>) -> Result<R
         let remark = format!("the broker[{}] pop message is timeout too much", host());
         return Err(Refusal::new(response::POLLING_TIMEOUT, remark));
     }
+    if broker.slave.is_some() {
+        // A check point is a message, and a slave stores none of its own.
+        let remark = format!("the broker[{}] is a slave, and gives no messages by pop", host());
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
     if keys.broker_permission & perm::READ == 0 {
         let remark = format!("the broker[{}] pop message is forbidden", host());
         return Err(Refusal::new(response::NO_PERMISSION, remark));

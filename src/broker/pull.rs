@@ -121,7 +121,7 @@ fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<O
     }
     let found = pull.read(broker);
     let may_wait = header.sys_flag & sys_flag::SUSPEND != 0 && header.suspend_timeout_millis > 0;
-    if !(may_wait && waits_for_more(found.status, pull.offset)) {
+    if !(may_wait && waits_for_more(found.status, pull.offset)) || belongs_to_master(broker, &found) {
         return Ok(Outcome::Now(Ok(pull.reply(broker, found))));
     }
     let keys = broker.keys();
@@ -131,6 +131,11 @@ fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<O
         keys.short_polling_time_mills
     };
     Ok(hold(broker, pull, Duration::from_millis(limit_ms.unsigned_abs())))
+}
+
+/// Says whether a slave sends the client of this read back to the master, which is there.
+fn belongs_to_master(broker: &Broker, found: &ReadOutcome) -> bool {
+    !found.suggest_pulling_from_slave && broker.slave.as_ref().is_some_and(|slave| slave.hears_master())
 }
 
 /// Says whether a read found nothing only because nothing has come yet (PULL_NOT_FOUND).
@@ -187,6 +192,13 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
             "the broker[{}] pulling message is forbidden",
             broker.address().host()
         )));
+    }
+    if broker.slave.as_ref().is_some_and(|slave| slave.hears_master()) && !keys.slave_read_enable {
+        return Err(Refusal::new(
+            response::SYSTEM_BUSY,
+            "[REJECTREQUEST]system busy, start flow control for a while: this broker is a slave, its master is there, \
+             and slaveReadEnable is not set",
+        ));
     }
     let (group, topic) = (&header.consumer_group, &header.topic);
     let group_config = broker
@@ -317,7 +329,14 @@ impl Pull {
             NoMatchedLogicQueue => (response::PULL_OFFSET_MOVED, "NO_MATCHED_LOGIC_QUEUE"),
         };
         broker.offsets.pulled(&self.group, &self.topic, self.queue_id, found.next_begin_offset);
-        let mut reply = self.head(code, name, found.next_begin_offset, found.min_offset, found.max_offset);
+        let code = if found.status != Found && belongs_to_master(broker, &found) {
+            response::PULL_RETRY_IMMEDIATELY
+        } else {
+            code
+        };
+        let suggested = self.suggested_broker(broker, &found);
+        let mut reply =
+            self.head(suggested, code, name, found.next_begin_offset, found.min_offset, found.max_offset);
         if found.status == Found {
             let waited_ms = broker.clock.now_ms() - self.came_ms;
             broker.stats.got(
@@ -347,11 +366,27 @@ impl Pull {
     fn reset_reply(&self, broker: &Broker, offset: QueueOffset) -> Reply {
         let min = broker.store.min_offset_in_queue(&self.topic, self.queue_id);
         let max = broker.store.max_offset_in_queue(&self.topic, self.queue_id);
-        self.head(response::PULL_OFFSET_MOVED, "OFFSET_RESET", offset, min, max)
+        self.head(0, response::PULL_OFFSET_MOVED, "OFFSET_RESET", offset, min, max)
+    }
+
+    /// Returns the id of the broker that the client should pull from next.
+    fn suggested_broker(&self, broker: &Broker, found: &ReadOutcome) -> i64 {
+        if !broker.keys().slave_read_enable || belongs_to_master(broker, found) {
+            return 0;
+        }
+        let group = broker.groups.get(&self.group);
+        group.map_or(0, |group| {
+            if found.suggest_pulling_from_slave {
+                group.which_broker_when_consume_slowly
+            } else {
+                group.broker_id
+            }
+        })
     }
 
     fn head(
         &self,
+        suggested: i64,
         code: i32,
         name: &'static str,
         next: QueueOffset,
@@ -360,7 +395,7 @@ impl Pull {
     ) -> Reply {
         let mut reply = Reply::with_code(code).remark(name);
         for (name, value) in [
-            ("suggestWhichBrokerId", 0),
+            ("suggestWhichBrokerId", suggested),
             ("nextBeginOffset", next.0),
             ("minOffset", min.0),
             ("maxOffset", max.0),

@@ -1,8 +1,8 @@
 //! Registration: keeps every NameServer's picture of this broker up to date, over the wire.
 //!
 //! One task per NameServer: the whole topic table when it connects and every 30 s, changed topics at once,
-//! and a farewell at the end. What the NameServer answers (order topics, the master's address) is not used
-//! yet. Mirrors `BrokerOuterAPI` and the registration of `BrokerController`.
+//! and a farewell at the end. Of what the NameServer answers a slave uses the master's addresses; order topics are
+//! not used yet. Mirrors `BrokerOuterAPI` and the registration of `BrokerController`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,12 +19,17 @@ use crate::wire::body::register::RegisterBrokerBody;
 use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use crate::wire::code::{request, response};
 use crate::wire::command::Request;
-use crate::wire::header::route::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
+use crate::wire::fields::Header as _;
+use crate::wire::header::route::{
+    RegisterBrokerRequestHeader, RegisterBrokerResponseHeader, UnRegisterBrokerRequestHeader,
+};
 
 /// Limit of the farewell.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
 /// Pause after a NameServer could not be reached.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Milliseconds between registrations of a slave that does not know its master.
+const MASTER_PAUSE_MS: i64 = 1_000;
 /// Changed topics that go as an increment; with more the whole table goes.
 const INCREMENT_MAX: usize = 1000;
 
@@ -170,6 +175,10 @@ async fn follow(broker: &Broker, server: &Server, client: &Client, warned: &mut 
         }
         *warned = false;
         server.done.send_replace(number);
+        if broker.slave.as_ref().is_some_and(|slave| !slave.knows_master()) {
+            // The answer to the next one may say where the master is by then.
+            next_full_ms = next_full_ms.min(now_ms + MASTER_PAUSE_MS);
+        }
         let until_full = Duration::from_millis((next_full_ms - broker.clock.now_ms()).max(0) as u64);
         tokio::select! {
             _ = wanted.changed() => {}
@@ -223,6 +232,11 @@ async fn register(
     let limit = Duration::from_millis(keys.register_broker_timeout_mills.unsigned_abs().into());
     let answer = client.call(request, limit).await.map_err(|cause| cause.to_string())?;
     if answer.code == response::SUCCESS {
+        if let Some(slave) = &broker.slave
+            && let Ok(told) = RegisterBrokerResponseHeader::decode(&answer.fields)
+        {
+            slave.learn(told.ha_server_addr.as_deref(), told.master_addr.as_deref());
+        }
         return Ok(());
     }
     Err(format!("code {}, {}", answer.code, answer.remark.as_deref().unwrap_or("no remark")))

@@ -3,7 +3,7 @@
 //! Flows in: GET_BROKER_RUNTIME_INFO (28), VIEW_BROKER_STATS_DATA (315), GET_BROKER_HA_STATUS (907). Everything is
 //! read from the rooms that count it, up to this moment. Requests do not queue here, so the queues of the
 //! reference are always empty. Mirrors `AdminBrokerProcessor.prepareRuntimeInfo`, `StoreStatsService` and
-//! `DefaultHAService.getRuntimeInfo` of a master without slaves.
+//! `DefaultHAService.getRuntimeInfo`.
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler answers in one shape")]
 
@@ -13,9 +13,8 @@ use std::sync::Arc;
 use super::Broker;
 use super::name::SCHEDULE_TOPIC;
 use super::stats::Figures;
-use crate::config::keys::BrokerRole;
 use crate::remoting::{Answer, Call, Refusal};
-use crate::wire::body::admin::HARuntimeInfo;
+use crate::wire::body::admin::{HAClientRuntimeInfo, HAConnectionRuntimeInfo, HARuntimeInfo};
 use crate::wire::body::kv::KVTable;
 use crate::wire::body::stats::{BrokerStatsData, BrokerStatsItem};
 use crate::wire::code::{VERSION, VERSION_NAME, response};
@@ -172,13 +171,36 @@ pub(super) fn view_broker_stats_data(
     Ok(Reply::success().body(fastjson::to_string(&body)))
 }
 
-/// GET_BROKER_HA_STATUS (907): no slave is served, so none is shown.
+/// GET_BROKER_HA_STATUS (907): a master's slaves and how far each is; a slave's link to its master.
 pub(super) fn get_broker_ha_status(broker: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
-    let body = HARuntimeInfo {
-        master: broker.keys().broker_role != BrokerRole::Slave,
-        master_commit_log_max_offset: broker.store.max_physical_offset().0,
+    let max = broker.store.max_physical_offset().0;
+    let slaves = broker.ha.slaves();
+    let mut body = HARuntimeInfo {
+        master: broker.slave.is_none(),
+        master_commit_log_max_offset: max,
+        in_sync_slave_nums: slaves.iter().filter(|slave| slave.in_sync).count() as i32,
         ..HARuntimeInfo::default()
     };
+    for slave in slaves {
+        body.ha_connection_info.push(HAConnectionRuntimeInfo {
+            addr: slave.address.to_string(),
+            diff: max - slave.acked,
+            in_sync: slave.in_sync,
+            slave_ack_offset: slave.acked,
+            transfer_from_where: slave.sent,
+            transferred_byte_in_second: 0,
+        });
+    }
+    if let Some(slave) = &broker.slave {
+        let view = slave.replica.view();
+        body.ha_client_runtime_info = HAClientRuntimeInfo {
+            last_read_timestamp: view.last_read_ms,
+            last_write_timestamp: view.last_write_ms,
+            master_addr: view.master,
+            max_offset: max,
+            ..HAClientRuntimeInfo::default()
+        };
+    }
     Ok(Reply::success().body(fastjson::to_string(&body)))
 }
 

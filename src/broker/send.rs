@@ -12,7 +12,7 @@ use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
 use super::refusal::{put_refused, topic_not_exist};
 use super::{retry, timer, transaction};
-use crate::config::keys::BrokerKeys;
+use crate::config::keys::{BrokerKeys, BrokerRole};
 use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{NewMessage, PutStatus, Receipt};
 use crate::wire::body::topic::TopicConfig;
@@ -188,6 +188,11 @@ pub(super) fn topic_of_send(
     keys: &BrokerKeys,
 ) -> Result<Arc<TopicConfig>, Refusal> {
     let header = &call.header;
+    if keys.broker_role == BrokerRole::Slave {
+        // Before a topic is made for it.
+        let remark = "this broker is a slave, and takes no messages; send to its master";
+        return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark));
+    }
     // The time is asked for only where this is set, which is nearly nowhere.
     if keys.start_accept_send_request_time_stamp > 0
         && broker.clock.now_ms() < keys.start_accept_send_request_time_stamp
@@ -282,6 +287,8 @@ fn answer_when_durable(receipt: Receipt, reply: Reply) -> Outcome {
         let code = match receipt.durable().await {
             PutStatus::Ok => response::SUCCESS,
             PutStatus::FlushDiskTimeout => response::FLUSH_DISK_TIMEOUT,
+            PutStatus::FlushSlaveTimeout => response::FLUSH_SLAVE_TIMEOUT,
+            PutStatus::SlaveNotAvailable => response::SLAVE_NOT_AVAILABLE,
         };
         Ok(Reply { code, ..reply })
     })

@@ -134,11 +134,11 @@ pub struct StartArgs {
     /// rmq_lite::store=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "RMQ_LITE_LOG")]
     pub log: Option<String>,
-    /// Start a slave beside the master (not available yet)
-    #[arg(long, hide = true, env = "RMQ_LITE_SLAVE")]
+    /// Start a slave beside the master, in the same process, that copies everything
+    #[arg(long, env = "RMQ_LITE_SLAVE")]
     pub slave: bool,
-    /// Port of the slave (not available yet)
-    #[arg(long, hide = true, value_name = "PORT", env = "RMQ_LITE_SLAVE_PORT")]
+    /// Port of the slave, and start one; 0 is any free one [default: 100 above the broker's]
+    #[arg(long, value_name = "PORT", env = "RMQ_LITE_SLAVE_PORT")]
     pub slave_port: Option<u16>,
 }
 
@@ -175,6 +175,7 @@ impl StartArgs {
             web_port: flags.web_port,
             headless: flags.headless,
             slave: flags.slave || flags.slave_port.is_some(),
+            slave_port: flags.slave_port,
             advertise: flags.advertise,
             name: flags.name,
             data_dir: flags.data_dir,

@@ -67,6 +67,7 @@ pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
         ("name", endpoints.name.as_str()),
         ("NameServer", endpoints.namesrv.as_deref().unwrap_or("-")),
         ("broker", endpoints.broker.as_deref().unwrap_or("-")),
+        ("slave", endpoints.slave.as_deref().unwrap_or("-")),
         ("console", endpoints.web.as_deref().unwrap_or("-")),
         ("data", &endpoints.data_dir.display().to_string()),
         ("process", &endpoints.pid.to_string()),

@@ -172,6 +172,9 @@ fn banner(endpoints: &Endpoints, settings: &Settings) -> String {
         let fast = endpoints.broker_fast.as_deref().unwrap_or_default();
         line("broker", &format!("{address}   ({}, fast port {fast})", settings.broker.broker_name));
     }
+    if let Some(address) = &endpoints.slave {
+        line("slave", &format!("{address}   (copies the broker)"));
+    }
     if let Some(url) = &endpoints.web {
         line("console", url);
     }

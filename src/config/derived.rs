@@ -80,6 +80,18 @@ impl BrokerKeys {
         self.register_name_server_period.clamp(10_000, 60_000) as u64
     }
 
+    /// Returns how many slaves must have a message before its send succeeds.
+    ///
+    /// SYNC_MASTER means that success is told when two have it, unless `inSyncReplicas` is set: Apache 5 waits for
+    /// nobody then, as its default there is 1.
+    pub fn slaves_wanted(&self) -> usize {
+        if self.broker_role != BrokerRole::SyncMaster {
+            return 0;
+        }
+        let copies = if self.is_explicit("inSyncReplicas") { self.in_sync_replicas } else { 2 };
+        usize::try_from(copies - 1).unwrap_or_default()
+    }
+
     /// Says whether UPDATE_BROKER_CONFIG refuses this key (answer NO_PERMISSION, "Can not update config in
     /// black list.").
     pub fn is_black_listed(&self, key: &str) -> bool {

@@ -120,6 +120,11 @@ impl CommitLog {
         self.room.give_back(&self.files, self.written())
     }
 
+    /// Forgets the room that was made ahead, with the file it is in.
+    pub(crate) fn forget_room(&self) {
+        self.room.forget();
+    }
+
     /// Gives `look` the readable bytes from `at` to the end of its file.
     #[inline]
     pub(crate) fn at<R>(&self, at: i64, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
@@ -226,6 +231,44 @@ impl Tail {
         log.written.store(self.at, Ordering::Release);
         // After `written`, so that a flush that reads the stamp first covers the record.
         log.last_timestamp.store(store_timestamp, Ordering::Release);
+    }
+
+    /// Makes the log begin, and end, at `at`. It has no files.
+    pub(crate) fn begin_at(&mut self, log: &CommitLog, at: i64) {
+        self.appender = None;
+        self.at = at;
+        log.written.store(at, Ordering::Release);
+    }
+
+    /// Appends bytes of another log of the same layout, which all belong in one file: whole records, or the end of
+    /// the file.
+    pub(crate) fn append_raw(
+        &mut self,
+        log: &CommitLog,
+        bytes: &[u8],
+        messages: usize,
+        store_timestamp: i64,
+    ) -> Result<(), PutError> {
+        if self.appender.is_none() {
+            let appender = log.files.create(self.at).map_err(PutError::CreateMappedFile)?;
+            log.room.begin(appender.file());
+            self.appender = Some(appender);
+        }
+        let Some(appender) = &mut self.appender else { unreachable!("made above") };
+        let wanted = self.at + bytes.len() as i64;
+        if !log.room.is_ready(wanted) {
+            log.room.make(&log.files, wanted).map_err(|error| PutError::NotWriteable {
+                reason: format!("there is no room for more messages: {error}"),
+            })?;
+        }
+        appender.rest()[..bytes.len()].copy_from_slice(bytes);
+        let is_full = appender.file().published() + bytes.len() == appender.file().len();
+        let timestamp = if messages > 0 { store_timestamp } else { log.last_timestamp() };
+        self.commit(log, bytes.len(), messages, timestamp);
+        if is_full {
+            self.appender = None;
+        }
+        Ok(())
     }
 
     fn end_file(&mut self, log: &CommitLog) {

@@ -75,6 +75,17 @@ impl Flushed {
         self.changed.send_replace(at);
     }
 
+    /// Keeps flushes away for as long as the guard lives.
+    pub(crate) fn hold(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins again where a log begins. The caller holds off flushes.
+    pub(crate) fn begin_at(&self, at: i64) {
+        self.at.store(at, Ordering::Release);
+        self.changed.send_replace(at);
+    }
+
     fn fail(&self) {
         self.changed.send_replace(FAILED);
     }

@@ -112,6 +112,17 @@ impl MappedQueue {
         Ok(true)
     }
 
+    /// Takes every file off the list and moves it, oldest first, to another directory of the same volume.
+    pub(crate) fn move_to(&self, dir: &Path) -> Result<(), Error> {
+        std::fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+        for file in self.files.load().iter() {
+            let path = self.path(file.offset());
+            std::fs::rename(&path, dir.join(file_name(file.offset()))).map_err(Error::io("move", &path))?;
+            self.files.rcu(|files| files[1..].to_vec());
+        }
+        Ok(())
+    }
+
     /// Takes every file from `offset` on off the list and deletes it.
     pub(crate) fn remove_from(&self, offset: i64) -> Result<(), Error> {
         for file in self.files.load().iter().rev().filter(|file| file.offset() >= offset) {

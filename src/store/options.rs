@@ -60,6 +60,10 @@ pub struct StoreOptions {
     pub flush_consume_queue_thorough_interval_ms: u64,
     /// `syncFlushTimeout`: how long a send waits for the disk.
     pub sync_flush_timeout_ms: u64,
+    /// Slaves that a send waits for; 0 unless SYNC_MASTER.
+    pub slaves_wanted: usize,
+    /// `slaveTimeout`: how long a send waits for slaves.
+    pub slave_timeout_ms: u64,
     /// `maxMessageSize`: longest body in bytes; a whole record may have 64 KiB more.
     pub max_message_bytes: usize,
     /// `deleteWhen`: local hours at which old files are deleted, separated by `;`.
@@ -128,6 +132,8 @@ impl StoreOptions {
             flush_consume_queue_least_pages: 2,
             flush_consume_queue_thorough_interval_ms: 60_000,
             sync_flush_timeout_ms: 5_000,
+            slaves_wanted: 0,
+            slave_timeout_ms: 3_000,
             max_message_bytes: 4 << 20,
             delete_when: "04".to_owned(),
             file_reserved_time_hours: 72,

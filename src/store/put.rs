@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use super::consume_queue::ConsumeQueue;
+use super::replica::SlaveWait;
 use super::{
     FlushDiskType, MessageStore, NewMessage, PhysicalOffset, PhysicalOffsets, PutError, PutStatus,
     QueueOffset,
@@ -38,6 +39,7 @@ pub struct Receipt {
     /// Number of messages.
     pub msg_num: usize,
     wait: Wait,
+    slaves: SlaveWait,
 }
 
 #[derive(Debug)]
@@ -53,18 +55,28 @@ enum Wait {
 }
 
 impl Receipt {
-    /// Says whether [`Receipt::durable`] would answer at once.
+    /// Says whether the message is as safe as was asked for already: then [`Receipt::durable`] answers at once.
     pub fn is_durable(&self) -> bool {
-        match &self.wait {
-            Wait::None | Wait::Failed => true,
+        let flushed = match &self.wait {
+            Wait::None => true,
+            Wait::Failed => false,
             Wait::Flush { flushed, until, .. } => *flushed.borrow() >= *until,
-        }
+        };
+        flushed && self.slaves.is_safe()
     }
 
-    /// Waits until the message is as safe as was asked for, at most the flush time-out. Ready at once under
-    /// ASYNC_FLUSH and for messages that do not wait.
+    /// Waits until the message is as safe as was asked for: on the disk, at most the flush time-out, and on as many
+    /// slaves as are wanted, at most theirs. Ready at once for messages that do not wait. Trouble with the disk is
+    /// told before trouble with slaves.
     pub async fn durable(self) -> PutStatus {
-        match self.wait {
+        let (flushed, copied) = tokio::join!(self.wait.over(), self.slaves.over());
+        if flushed == PutStatus::Ok { copied } else { flushed }
+    }
+}
+
+impl Wait {
+    async fn over(self) -> PutStatus {
+        match self {
             Wait::None => PutStatus::Ok,
             Wait::Failed => PutStatus::FlushDiskTimeout,
             Wait::Flush { mut flushed, until, timeout } => {
@@ -100,6 +112,7 @@ impl MessageStore {
         match &appended {
             Ok((_, queue)) => {
                 self.dispatch_put(Some(queue));
+                self.replicas.wake();
                 self.threads.wake_if_asleep();
                 if self.log.wants_room() {
                     self.threads.make_room();
@@ -204,6 +217,7 @@ impl MessageStore {
             store_timestamp,
             msg_num: messages.len(),
             wait: self.wait_for(first, physical + size as i64),
+            slaves: self.slave_wait(first, physical + size as i64),
         };
         Ok((receipt, queue))
     }

@@ -31,6 +31,7 @@ use super::index_file::Index;
 use super::mapped_file::Appender;
 use super::mapped_queue::MappedQueue;
 use super::queues::Queues;
+use super::replica::Replicas;
 use super::{Error, FlushDiskType, MessageStore, ReadCounters, Refusals, StoreOptions};
 use crate::clock::Clock;
 use crate::faults::Faults;
@@ -135,6 +136,7 @@ pub(crate) fn open(
     // What recovery did is no traffic.
     (dispatcher.dispatched, dispatcher.failures) = (0, 0);
     Ok(Arc::new(MessageStore {
+        replicas: Replicas::new(options.slaves_wanted),
         sync_flush: AtomicBool::new(options.flush_disk_type == FlushDiskType::Sync),
         options: ArcSwap::from_pointee(options),
         clock,

@@ -77,6 +77,14 @@ impl Room {
         self.publish(&making);
     }
 
+    /// Ends the work on the present file, which is not part of the log any more.
+    pub(crate) fn forget(&self) {
+        let mut making = self.making();
+        (making.mapped, making.file, making.ready, making.space) = (None, None, 0, 0);
+        self.low.store(i64::MAX, Ordering::Relaxed);
+        self.ready.store(0, Ordering::Release);
+    }
+
     fn publish(&self, making: &Making) {
         let Some(mapped) = &making.mapped else { return };
         let low = if making.ready < mapped.len() {

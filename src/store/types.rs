@@ -43,13 +43,17 @@ pub struct NewMessage<'a> {
     pub wait_store: bool,
 }
 
-/// How waiting for the disk ended. The message is stored in either case.
+/// How waiting for disk and slaves ended. The message is stored in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutStatus {
     /// As safe as was asked for (PUT_OK).
     Ok,
     /// Not yet on the disk when the time was up (FLUSH_DISK_TIMEOUT).
     FlushDiskTimeout,
+    /// Not yet on as many slaves as wanted when the time was up (FLUSH_SLAVE_TIMEOUT).
+    FlushSlaveTimeout,
+    /// Stored here, with too few slaves to wait for (SLAVE_NOT_AVAILABLE).
+    SlaveNotAvailable,
 }
 
 /// Physical offsets of the messages of one put; one message needs no allocation.

@@ -22,10 +22,6 @@ const PROVED: &str = "## Proved by unmodified clients\n";
 /// What a user may look for and will not find, with what happens instead.
 const NOT_YET: &[(&str, &str)] = &[
     (
-        "Slaves",
-        "`--slave` and `brokerRole=SLAVE` are refused at the start; SYNC_MASTER waits for nobody, as Apache with `inSyncReplicas=1`",
-    ),
-    (
         "TLS with a certificate of one's own, client certificates, TLS enforced",
         "every port takes plain and TLS connections, with a certificate that is signed by itself, as Apache's test mode",
     ),
@@ -50,6 +46,11 @@ const OTHERWISE: &[(&str, &str)] = &[
         "Timers handed to Apache",
         "`timerwheel` and `timerlog` are written at a clean stop; after a kill Apache finds the timers in their topic, and may \
          deliver again what was delivered behind the first that still waited",
+    ),
+    (
+        "Slaves",
+        "SYNC_MASTER waits for one slave unless `inSyncReplicas` is set (Apache 5 waits for none); a new slave gets the whole log; \
+         one whose log is not its master's puts it aside and begins again; a slave gives nothing by POP and never becomes master",
     ),
     (
         "Send-back",
@@ -83,7 +84,7 @@ const MQADMIN_REFUSED: &[(&[&str], &str)] = &[
         "there is no access control yet: a permission that nobody checks would only look like one",
     ),
     (&["exportPopRecord"], "check points of POP are in the revive log, not in RocksDB"),
-    (&["resetMasterFlushOffset"], "slaves are not served yet"),
+    (&["resetMasterFlushOffset"], "a slave follows what its master has written, and keeps no other mark"),
     (
         &[
             "getControllerConfig",

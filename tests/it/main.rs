@@ -6,6 +6,7 @@ mod dlq;
 mod first_sight;
 mod fuzz_corpus;
 mod golden;
+mod ha;
 mod kit;
 mod plain;
 mod tidy;

@@ -71,6 +71,17 @@ impl RequestModes {
         state.changes += 1;
     }
 
+    /// Takes over a master's modes; what they do not name stays.
+    pub(in crate::broker) fn take_over(&self, masters: MessageRequestModeSerializeWrapper) {
+        let mut state = self.lock();
+        let mut map = state.content.message_request_mode_map.clone();
+        map.extend(masters.message_request_mode_map);
+        if map != state.content.message_request_mode_map {
+            state.content.message_request_mode_map = map;
+            state.changes += 1;
+        }
+    }
+
     /// Writes the file if it lacks a change; says whether it did. Blocks.
     pub fn save(&self) -> Result<bool, PersistError> {
         let state = self.lock();

@@ -47,11 +47,25 @@ fn start_flags() {
     assert!(headless.web_port.is_none() && headless.ephemeral);
 }
 
-/// A slave is refused by name, whichever of its flags is used.
+/// A slave has a port, an id and a directory of its own, and its master's other keys.
 #[test]
-fn slave_is_refused() {
-    for line in ["rmq-lite start --slave", "rmq-lite start --slave-port 11911"] {
-        assert!(matches!(start(line).settings(), Err(SettingsError::SlaveNotAvailable)), "{line}");
+fn slave_beside_the_master() {
+    let line = "rmq-lite start --slave --set brokerName=b --set storePathCommitLog=/x --data-dir /d";
+    let settings = start(line).settings().unwrap();
+    let slave = settings.slave.unwrap();
+    assert_eq!(slave.port, 11011);
+    assert_eq!((slave.keys.broker_id, slave.keys.broker_name.as_str()), (1, "b"));
+    assert_eq!(slave.keys.commit_log_dir().to_str(), Some("/d/slave/commitlog"));
+    let other = start("rmq-lite start --slave-port 12000").settings().unwrap();
+    assert_eq!(other.slave.unwrap().port, 12000);
+    assert!(start("rmq-lite start").settings().unwrap().slave.is_none());
+    for (line, text) in [
+        ("rmq-lite start --slave --set brokerRole=SLAVE --set brokerId=1", "leave one of them out"),
+        ("rmq-lite start --slave-port 10912", "both need port 10912"),
+        ("rmq-lite start --slave-port 2", "broker port 2 is not possible"),
+    ] {
+        let refused = start(line).settings().unwrap_err().to_string();
+        assert!(refused.contains(text), "{line}: {refused}");
     }
 }
 

@@ -20,7 +20,7 @@ const fn idle(reason: &'static str) -> Effect {
 const KINDS: &str = "delayed messages of every kind are not available yet";
 const RETRY_FILTER: &str = "a message is retried by the group that took it: it is not filtered again";
 const POP: &str = "check points are in memory and in the revive log, and are revived when they are due";
-const REPLICATION: &str = "slaves are not available yet";
+const REPLICATION: &str = "inSyncReplicas alone says how many copies a send waits for";
 const PROXY: &str = "the gRPC endpoint is not available yet";
 const ACCESS: &str = "access control is not available yet: every client may do everything";
 
@@ -123,11 +123,11 @@ key_table! {
             broker_cluster_name: String = "DefaultCluster".into(), limit NOT_EMPTY, "brokerClusterName", restart, WORKS, "cluster that routes and cluster lists show; with clusterTopicEnable also a topic";
             broker_name: String = "broker-a".into(), limit NOT_EMPTY, "brokerName", restart, WORKS, "name that a master and its slaves share; a broker started alone takes the host's name, as Apache's";
             broker_id: i64 = 0, limit Limit::Range(-1, i64::MAX), "brokerId", restart, WORKS, "0 is the master, which a master role forces; a slave needs more than 0";
-            broker_role: BrokerRole = BrokerRole::AsyncMaster, "brokerRole", restart, WORKS, "what the broker is in its group; SYNC_MASTER waits for slaves only when inSyncReplicas is above 1";
+            broker_role: BrokerRole = BrokerRole::AsyncMaster, "brokerRole", restart, WORKS, "what the broker is in its group; SYNC_MASTER answers a send when a slave has the message too, see inSyncReplicas";
             listen_port: i32 = 10911, limit PORT, "listenPort", restart, WORKS, "port for clients; the fast port is two below it; 0 is any free port";
             bind_address: String = "0.0.0.0".into(), limit NOT_EMPTY, "bindAddress", restart, WORKS, "address to listen on; `rmq-lite start` listens on 127.0.0.1 unless told otherwise";
             broker_ip1: Option<String> = None, limit NOT_EMPTY, "brokerIP1", live, WORKS, "address given to clients; unset, each client is given the address by which it reached the NameServer";
-            broker_ip2: Option<String> = None, limit NOT_EMPTY, "brokerIP2", restart, idle(REPLICATION), "address that slaves dial";
+            broker_ip2: Option<String> = None, limit NOT_EMPTY, "brokerIP2", restart, WORKS, "address that slaves dial";
             broker_permission: i32 = 6, limit Limit::Range(0, 7), "brokerPermission", live, WORKS, "2 may be written, 4 may be read, 6 both; limits the permission of every topic in routes";
             namesrv_addr: Option<String> = None, limit NAME_SERVERS, "namesrvAddr", restart, WORKS, "NameServers to register with, `host:port` separated by `;`; a broker started alone falls back on the environment's NAMESRV_ADDR, then on none";
             region_id: String = "DefaultRegion".into(), "regionId", live, WORKS, "region that send answers name, for message traces";
@@ -249,16 +249,16 @@ key_table! {
             redelete_hanged_file_interval: i32 = 120_000, limit NATURAL, "redeleteHangedFileInterval", live, idle(UNLINK), "milliseconds between attempts to delete a file that is still being read";
 
             // Replication.
-            slave_read_enable: bool = false, "slaveReadEnable", live, idle(REPLICATION), "lets consumers read from a slave when the master is busy";
-            ha_listen_port: i32 = 0, limit Limit::Range(i32::MIN as i64, 65_535), "haListenPort", restart, idle(REPLICATION), "port for slaves; 0 or less is the one above listenPort";
-            ha_master_address: Option<String> = None, "haMasterAddress", restart, idle(REPLICATION), "master's replication address, `host:port`, for a slave that should not ask the NameServer";
-            ha_send_heartbeat_interval: i32 = 5_000, limit POSITIVE, "haSendHeartbeatInterval", restart, idle(REPLICATION), "milliseconds between heartbeats of replication";
-            ha_housekeeping_interval: i32 = 20_000, limit POSITIVE, "haHousekeepingInterval", restart, idle(REPLICATION), "milliseconds without a word after which replication reconnects";
-            ha_transfer_batch_size: i32 = 32_768, limit POSITIVE, "haTransferBatchSize", restart, idle(REPLICATION), "bytes of one replication frame";
-            ha_max_gap_not_in_sync: i32 = 268_435_456, limit POSITIVE, "haMaxGapNotInSync", live, idle(REPLICATION), "bytes that a slave may lag and still count as in sync";
-            slave_timeout: i32 = 3_000, limit POSITIVE, "slaveTimeout", live, idle(REPLICATION), "milliseconds to wait for slaves before a send is answered FLUSH_SLAVE_TIMEOUT";
+            slave_read_enable: bool = false, "slaveReadEnable", live, WORKS, "lets consumers read from a slave when the master is busy; a slave whose master is away serves them in any case";
+            ha_listen_port: i32 = 0, limit Limit::Range(i32::MIN as i64, 65_535), "haListenPort", restart, WORKS, "port for slaves; 0 or less is the one above listenPort";
+            ha_master_address: Option<String> = None, "haMasterAddress", restart, WORKS, "master's replication address, `host:port`, for a slave that should not ask the NameServer";
+            ha_send_heartbeat_interval: i32 = 5_000, limit POSITIVE, "haSendHeartbeatInterval", restart, WORKS, "milliseconds between heartbeats of replication";
+            ha_housekeeping_interval: i32 = 20_000, limit POSITIVE, "haHousekeepingInterval", restart, WORKS, "milliseconds without a word after which replication reconnects";
+            ha_transfer_batch_size: i32 = 32_768, limit POSITIVE, "haTransferBatchSize", restart, WORKS, "bytes of one replication frame";
+            ha_max_gap_not_in_sync: i32 = 268_435_456, limit POSITIVE, "haMaxGapNotInSync", live, WORKS, "bytes that a slave may lag and still count as in sync";
+            slave_timeout: i32 = 3_000, limit POSITIVE, "slaveTimeout", live, WORKS, "milliseconds to wait for slaves before a send is answered FLUSH_SLAVE_TIMEOUT";
             put_message_timeout: i32 = 8_000, limit POSITIVE, "putMessageTimeout", live, idle(REPLICATION), "milliseconds after which a send that waits for disk and slaves is given up";
-            in_sync_replicas: i32 = 1, limit POSITIVE, "inSyncReplicas", live, idle(REPLICATION), "copies, the master's included, that SYNC_MASTER waits for";
+            in_sync_replicas: i32 = 1, limit POSITIVE, "inSyncReplicas", live, WORKS, "copies, the master's included, that SYNC_MASTER waits for; while it is not set, 2 (Apache: 1, so that it waits for nobody)";
             min_in_sync_replicas: i32 = 1, limit POSITIVE, "minInSyncReplicas", live, idle(REPLICATION), "copies that must be in sync for a send to be accepted";
             total_replicas: i32 = 1, limit POSITIVE, "totalReplicas", restart, idle(REPLICATION), "copies in the group";
         }

@@ -38,7 +38,11 @@ final class Server implements AutoCloseable {
     private final String[] flags;
     /** What runs the executable and gets its command line; nothing when it runs by itself. */
     private List<String> wrapper = List.of();
+    /** The servers beside this one; they end with it. */
+    private final List<Server> beside = new ArrayList<>();
     private Process process;
+    /** Whether this is a broker without a NameServer, and its flags are keys. */
+    private boolean alone;
     private String ports = "";
     private String namesrv;
     private String broker;
@@ -92,6 +96,42 @@ final class Server implements AutoCloseable {
         }
     }
 
+    /**
+     * A NameServer, a slave and a master with this key, each a process of its own. What is returned is the master: it is what
+     * {@link #kill9} and {@link #startAgain} end and start.
+     */
+    static Server group(String masterKey) {
+        Assumptions.assumeTrue(executable() != null, "needs servers of its own: set RMQ_LITE_BIN");
+        Assumptions.assumeFalse(shared().isApache(), "Apache's slave copies topics after a minute");
+        try {
+            Path dir = Files.createTempDirectory("rmq-clients-");
+            Server namesrv = new Server(Files.createDirectory(dir.resolve("namesrv")), false);
+            Path namesrvPorts = namesrv.dir.resolve("ports.json");
+            namesrv.run(List.of("namesrv", "--bind", "127.0.0.1", "--port", "0", "--ports-file", namesrvPorts.toString(),
+                "--set", "kvConfigPath=" + namesrv.dir.resolve("kv.json")), namesrvPorts);
+            Server master = new Server(Files.createDirectory(dir.resolve("master")), false, masterKey);
+            Server slave = new Server(Files.createDirectory(dir.resolve("slave")), false, "brokerRole=SLAVE", "brokerId=1");
+            for (Server broker : List.of(slave, master)) {
+                broker.namesrv = namesrv.namesrv;
+                broker.alone = true;
+                broker.launch("", "0");
+            }
+            master.beside.addAll(List.of(slave, namesrv));
+            return master;
+        } catch (IOException e) {
+            throw new IllegalStateException("no group of servers", e);
+        }
+    }
+
+    /** Waits until the slave beside this master has copied a topic. */
+    void slaveKnows(String topic) {
+        Until.holds("the slave has the topic " + topic, STOP, () -> {
+            try (Raw raw = new Raw(beside.get(0).broker)) {
+                return raw.call(Raw.GET_TOPIC_CONFIG, null, "topic", topic).getCode() == 0;
+            }
+        });
+    }
+
     /** The file that takes room on the server's disk, seen from outside its namespace. */
     Path filler() {
         return Path.of("/proc/" + process.pid() + "/root" + dir.resolve("data/filler"));
@@ -128,7 +168,16 @@ final class Server implements AutoCloseable {
 
     private void launch(String namesrvPort, String brokerPort) throws IOException {
         Path file = dir.resolve("ports.json");
-        Files.deleteIfExists(file);
+        if (alone) {
+            List<String> command = new ArrayList<>(List.of("broker", "--bind", "127.0.0.1", "-n", namesrv, "--ports-file",
+                file.toString(), "--set", "brokerName=b", "--set", "listenPort=" + brokerPort,
+                "--set", "storePathRootDir=" + dir.resolve("data")));
+            for (String key : flags) {
+                command.addAll(List.of("--set", key));
+            }
+            run(command, file);
+            return;
+        }
         List<String> command = new ArrayList<>(wrapper);
         command.addAll(List.of(executable(), "start", "--namesrv-port", namesrvPort,
             "--broker-port", brokerPort, "--web-port", "0", "--ports-file", file.toString()));
@@ -138,6 +187,15 @@ final class Server implements AutoCloseable {
             command.addAll(List.of("--data-dir", dir.resolve("data").toString()));
         }
         command.addAll(List.of(flags));
+        run(command.subList(wrapper.size() + 1, command.size()), file);
+    }
+
+    /** Starts the executable with these arguments and waits until it has written its ports file. */
+    private void run(List<String> arguments, Path file) throws IOException {
+        Files.deleteIfExists(file);
+        List<String> command = new ArrayList<>(wrapper);
+        command.add(executable());
+        command.addAll(arguments);
         process = new ProcessBuilder(command).redirectErrorStream(true)
             .redirectOutput(ProcessBuilder.Redirect.appendTo(dir.resolve("server.log").toFile())).start();
         STARTED.add(this);
@@ -153,7 +211,7 @@ final class Server implements AutoCloseable {
             throw notReady;
         }
         ports = Files.readString(file);
-        namesrv = field("namesrv");
+        namesrv = namesrv != null && alone ? namesrv : field("namesrv");
         broker = field("broker");
     }
 
@@ -250,5 +308,6 @@ final class Server implements AutoCloseable {
         if (process != null && process.isAlive()) {
             kill9();
         }
+        beside.forEach(Server::close);
     }
 }

@@ -1,0 +1,76 @@
+package rmqlite;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendStatus;
+import org.junit.jupiter.api.Test;
+
+/** A master that waits for its slave, and consumers that read on from the slave while the master is away. */
+class SlaveTest extends ClientTest {
+    private List<String> send(DefaultMQProducer producer, String topic, String what, int count) throws Exception {
+        List<String> bodies = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            assertEquals(SendStatus.SEND_OK, producer.send(message(topic, what + i)).getSendStatus(), what + i);
+            bodies.add(what + i);
+        }
+        return bodies;
+    }
+
+    private static void awaitSlaves(Server server, int count) {
+        Until.holds(count + " slaves are in sync", SOON,
+            () -> Admin.of(server).api.getBrokerHAStatus(server.broker()).getInSyncSlaveNums() == count);
+    }
+
+    /** Under SYNC_MASTER a send is a success with a slave, and says that there is none without; it is stored either way. */
+    @Test
+    void syncMasterWaitsForItsSlave() throws Exception {
+        Server alone = closing(Server.own("--set", "brokerRole=SYNC_MASTER"));
+        String topic = Admin.of(alone).createTopic(alone, Names.unique("alone"), 1);
+        assertEquals(SendStatus.SLAVE_NOT_AVAILABLE, producer(alone).send(message(topic, "m")).getSendStatus());
+        assertEquals(Set.of("m"), readAll(alone, topic));
+        Server both = closing(Server.own("--slave", "--slave-port", "0", "--set", "brokerRole=SYNC_MASTER"));
+        awaitSlaves(both, 1);
+        String other = Admin.of(both).createTopic(both, Names.unique("both"), 4);
+        List<String> sent = send(producer(both), other, "m", 200);
+        assertEquals(new HashSet<>(sent), readAll(both, other));
+    }
+
+    /**
+     * The master is killed: a group reads on from the slave and nothing that was acknowledged is lost; sends fail. The master
+     * comes back: sends and the group go on.
+     */
+    @Test
+    void consumersReadOnFromTheSlave() throws Exception {
+        Server group = closing(Server.group("brokerRole=SYNC_MASTER"));
+        awaitSlaves(group, 1);
+        String topic = Admin.of(group).createTopic(group, Names.unique("failover"), 4);
+        DefaultMQProducer producer = producer(group);
+        List<String> before = send(producer, topic, "before", 100);
+        Received first = consume(group, Names.unique("g"), topic, "*");
+        first.awaitAll(before, SOON);
+        List<String> unread = send(producer, topic, "unread", 100);
+        first.awaitAll(unread, SOON);
+        group.slaveKnows(topic);
+
+        group.kill9();
+        // A group that comes only now has the slave alone.
+        Received late = consume(group, Names.unique("g"), topic, "*");
+        Set<String> all = new TreeSet<>(before);
+        all.addAll(unread);
+        late.awaitAll(all, SOON.plusSeconds(30));
+        assertThrows(Exception.class, () -> producer.send(message(topic, "nobody takes it")));
+
+        group.startAgain();
+        Until.holds("a send is acknowledged by both again", SOON.plusSeconds(30),
+            () -> producer.send(message(topic, "after")).getSendStatus() == SendStatus.SEND_OK);
+        first.awaitAll(List.of("after"), SOON.plusSeconds(45));
+        late.awaitAll(List.of("after"), SOON.plusSeconds(45));
+    }
+}
