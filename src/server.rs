@@ -296,7 +296,9 @@ impl Server {
             let back = self.back.clone();
             back.cancel();
             let stopped = tokio::task::spawn_blocking(move || {
-                stores.iter().for_each(|store| store.stop());
+                for store in stores {
+                    store.stop();
+                }
                 back.join_threads();
             });
             if stopped.await.is_err() {

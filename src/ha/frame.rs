@@ -44,9 +44,9 @@ impl Header {
 
     /// Reads the header.
     pub fn decode(bytes: [u8; HEADER_BYTES]) -> Result<Self, FrameError> {
-        let [a, b, c, d, e, f, g, h, length @ ..] = bytes;
-        let physical_offset = decode_report([a, b, c, d, e, f, g, h])?;
-        let length = i32::from_be_bytes(length);
+        let (offset, length) = bytes.split_at(REPORT_BYTES);
+        let physical_offset = decode_report(offset.try_into().expect("split there"))?;
+        let length = i32::from_be_bytes(length.try_into().expect("4 are left"));
         match usize::try_from(length) {
             Ok(body_bytes) if body_bytes <= BODY_BYTES_MAX => Ok(Self { physical_offset, body_bytes }),
             _ => Err(FrameError::Body(length)),

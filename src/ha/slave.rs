@@ -295,30 +295,20 @@ impl Replica {
         loop {
             intake.buffer().reserve(READ_BYTES);
             tokio::select! {
-                read = tokio::time::timeout(self.options.heartbeat, stream.read_buf(intake.buffer())) => match read {
-                    Ok(read) => {
-                        let bytes = read?;
-                        if bytes == 0 {
-                            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                        }
+                read = tokio::time::timeout(self.options.heartbeat, stream.read_buf(intake.buffer())) => {
+                    if let Ok(read) = read {
                         silence = Duration::ZERO;
-                        self.transferred_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-                        self.last_read_ms.store(self.clock.now_ms(), Ordering::Relaxed);
-                        if intake.take(&*self.store)? > 0 {
-                            if !self.connected.swap(true, Ordering::Relaxed) {
-                                tracing::info!(%master, from = self.store.end(), "following the master");
-                            }
-                            self.report(&mut stream).await?;
+                        if !self.took(read?, master, intake)? {
+                            continue;
                         }
-                    }
-                    Err(_) => {
+                    } else {
                         silence += self.options.heartbeat;
                         if silence >= self.options.housekeeping {
                             return Err(Trouble::Silent(silence));
                         }
-                        self.report(&mut stream).await?;
                     }
-                },
+                    self.report(&mut stream).await?;
+                }
                 () = self.is_behind.notified() => {
                     let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner).take();
                     if let Some(master) = behind.filter(|end| *end < self.store.end()) {
@@ -327,6 +317,20 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Takes in what a read brought; says whether it was a frame or more.
+    fn took(&self, bytes: usize, master: &str, intake: &mut Intake) -> Result<bool, Trouble> {
+        if bytes == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        self.transferred_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.last_read_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        let frames = intake.take(&*self.store)?;
+        if frames > 0 && !self.connected.swap(true, Ordering::Relaxed) {
+            tracing::info!(%master, from = self.store.end(), "following the master");
+        }
+        Ok(frames > 0)
     }
 
     /// Tells the master where the log ends.
