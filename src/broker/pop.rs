@@ -54,6 +54,8 @@ const BATCH_MAX: i32 = 32;
 const LATE_MS: i64 = 500;
 /// A held pop never waits longer, whatever it asks for, milliseconds.
 const POLL_MS_MAX: i64 = 600_000;
+/// How long a pop is held that finds nothing, by a group that was told to pull.
+const PULL_MODE_WAIT: Duration = Duration::from_secs(1);
 /// Start of a group without an offset at the last message (`ConsumeInitMode.MAX`).
 const INIT_MAX: i32 = 1;
 /// Locks that the queues share.
@@ -285,12 +287,16 @@ impl Request {
         tokio::pin!(time_over);
         let mut is_over = false;
         loop {
+            if broker.pop.modes.explicit(&self.topic, &self.group) == Some(MessageRequestMode::Pull) {
+                // The group was told to pull: what a held pop takes now, its client would no longer look at.
+                broker.clock.sleep(limit.min(PULL_MODE_WAIT)).await;
+                return;
+            }
             let mut held = broker.hold.hold_pop(&self.topic, &self.group, self.queue_id, self.filter.clone());
             let mut held_for_retry =
                 broker.hold.hold_pop(&retry_topic, &self.group, -1, Arc::new(Filter::ALL));
             // Whatever came just before has woken nobody.
-            let pulls = broker.pop.modes.explicit(&self.topic, &self.group) == Some(MessageRequestMode::Pull);
-            if look(is_over || pulls || broker.is_stopping()) {
+            if look(is_over || broker.is_stopping()) {
                 return;
             }
             let free_ms = self.free_ms(broker);

@@ -425,3 +425,24 @@ async fn a_popped_message_has_a_timeline() {
         ]
     );
 }
+
+/// A group that is told to pull while its pop is held gets nothing by it any more, and what was out comes by its own
+/// retry topic.
+#[tokio::test]
+async fn switched_to_pulling() {
+    let (kit, mut client) = start(1).await;
+    let mut other = kit.client().await;
+    kit.put("T", 0, &["out"], "");
+    assert_eq!(bodies(&pop(&mut client, &[]).await), ["out"]);
+    let held = send_pop(&mut client, "30000", &[]).await;
+    client.call(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")], "").await;
+    let mode = r#"{"consumerGroup":"g","mode":"PULL","popShareQueueNum":0,"topic":"T"}"#;
+    assert_eq!(other.call(request::SET_MESSAGE_REQUEST_MODE, &[], mode).await.code, response::SUCCESS);
+    kit.put("T", 0, &["later"], "");
+    kit.clock.travel(Duration::from_secs(1));
+    assert_eq!(client.answer(held).await.code, response::POLLING_TIMEOUT);
+    kit.clock.travel(Duration::from_secs(60));
+    let retried = kit.records("%RETRY%g", 0, 1).await;
+    let retried = MessageRecord::decode(&retried[0]).unwrap();
+    assert_eq!((retried.body, retried.property("RETRY_TOPIC")), (&b"out"[..], Some("T")));
+}
