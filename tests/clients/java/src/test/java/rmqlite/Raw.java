@@ -11,6 +11,7 @@ final class Raw implements AutoCloseable {
     static final int QUERY_CONSUMER_OFFSET = 14;
     static final int UPDATE_CONSUMER_OFFSET = 15;
     static final int HEART_BEAT = 34;
+    static final int GET_BROKER_HA_STATUS = 907;
     static final int GET_TOPIC_CONFIG = 351;
 
     private final NettyRemotingClient client = new NettyRemotingClient(new NettyClientConfig());
