@@ -20,8 +20,9 @@ use super::mapped_queue::MappedQueue;
 
 /// Bytes of memory made ready ahead, at first and at most.
 const AHEAD_BYTES: (usize, usize) = (32 << 10, 4 << 20);
-/// Bytes made ready at a time, which is what a put that catches up may have to wait for.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes made ready at a time, which is what a put that catches up may have to wait for. Small, because the kernel then
+/// takes pieces of memory that were in use lately; with 256 KiB it takes ones that a hypervisor has to bring back first.
+const PIECE_BYTES: usize = 32 << 10;
 /// Bytes of the volume taken at a time, at first and at most.
 const SPACE_BYTES: (usize, usize) = (128 << 10, 64 << 20);
 const PAGE_BYTES: usize = 4_096;
