@@ -151,7 +151,10 @@ async fn run(broker: Arc<Broker>, slave: Arc<Slave>, life: Lifecycle) {
 /// it is; only a lost connection ends the round.
 async fn copy(broker: &Broker, slave: &Slave, client: &Client, first: bool) -> Result<(), String> {
     let here = broker.store.max_physical_offset().0;
-    if let Some(status) = ask::<HARuntimeInfo>(client, request::GET_BROKER_HA_STATUS).await? {
+    // With `haMasterAddress` the log may come from another broker than the one that is asked here.
+    if !slave.fixed
+        && let Some(status) = ask::<HARuntimeInfo>(client, request::GET_BROKER_HA_STATUS).await?
+    {
         slave.replica.master_ends_at(status.master_commit_log_max_offset, here);
     }
     if let Some(table) = ask::<TopicConfigSerializeWrapper>(client, request::GET_ALL_TOPIC_CONFIG).await? {
