@@ -21,11 +21,12 @@ import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 /** A client in a process of its own: one that can die without a word, or one that needs other system properties. */
 final class Peer implements AutoCloseable {
     private final Process process;
+    private final Thread reader;
     private final List<String> lines = Collections.synchronizedList(new ArrayList<>());
 
     private Peer(Process process) {
         this.process = process;
-        Thread reader = new Thread(() -> {
+        reader = new Thread(() -> {
             try (BufferedReader out = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
                 for (String line = out.readLine(); line != null; line = out.readLine()) {
                     lines.add(line);
@@ -71,10 +72,12 @@ final class Peer implements AutoCloseable {
 
     /** Ends the process as {@code kill -9} does: its sockets close, nothing is unregistered. */
     void kill9() throws InterruptedException {
-        process.destroyForcibly();
+        // Not by Process: that closes our end of the pipe, and with it goes what the peer said last.
+        process.toHandle().destroyForcibly();
         if (!process.waitFor(20, TimeUnit.SECONDS)) {
             throw new AssertionError("the peer does not die");
         }
+        reader.join(TimeUnit.SECONDS.toMillis(20));
     }
 
     @Override

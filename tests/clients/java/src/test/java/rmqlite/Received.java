@@ -7,7 +7,9 @@ import java.util.Collection;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -57,6 +59,13 @@ final class Received {
         List<String> bodies = new ArrayList<>();
         messages().forEach(message -> bodies.add(text(message)));
         return bodies;
+    }
+
+    /** Bodies of a topic with one queue in the order of the queue: the client's threads hand over those of one pull in any. */
+    List<String> bodiesInQueueOrder() {
+        Map<Long, String> bodies = new TreeMap<>();
+        messages().forEach(message -> bodies.put(message.getQueueOffset(), text(message)));
+        return new ArrayList<>(bodies.values());
     }
 
     /** Waits until every one of the bodies has arrived, whatever else has. */

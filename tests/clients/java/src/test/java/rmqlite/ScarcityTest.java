@@ -21,7 +21,7 @@ class ScarcityTest extends ClientTest {
     /** On a full disk a send is refused with the path and the numbers, reading goes on, and room lets sends in again. */
     @Test
     void aFullDisk() throws Exception {
-        Server server = closing(Server.onDiskOf(400 * MIB, 64 * MIB));
+        Server server = closing(Server.onDiskOf(700 * MIB, 320 * MIB));
         String topic = Admin.of(server).createTopic(server, Names.unique("full"), 1);
         DefaultMQProducer producer = producer(server);
         producer.setCompressMsgBodyOverHowmuch(Integer.MAX_VALUE);
@@ -34,7 +34,7 @@ class ScarcityTest extends ClientTest {
             }
         });
         String why = String.valueOf(refused.getCause());
-        assertTrue(why.contains("/commitlog has ") && why.contains(" MiB left of 400 MiB"), why);
+        assertTrue(why.contains("/commitlog has ") && why.contains(" MiB left of 700 MiB"), why);
         assertTrue(acknowledged.size() > 10, acknowledged.size() + " messages fit");
         assertTrue(acknowledged.equals(readAll(server, topic)), "what was acknowledged can be read");
 
