@@ -4,6 +4,7 @@
 #   UPDATE_DOCS=1 tests/clients/table.sh …   writes it
 # RESULTS has lines "client<tab>class or test<tab>method or nothing<tab>passed|skipped", made by run.sh.
 set -euo pipefail
+export LC_ALL=C # one order everywhere
 here=$(cd "$(dirname "$0")" && pwd)
 page=$here/../../docs/compatibility.md
 heading='## Proved by unmodified clients'
@@ -27,7 +28,8 @@ made=$(
     echo "| feature | Java 5.3.3 | Java 4.9.8 | Go | tests |"
     echo "|---|---|---|---|---|"
     cut -f 2 "$1" | sort -u | while read -r class; do
-        printf '%s\t%s\n' "$class" "$(feature "$class")"
+        name=$(feature "$class") || exit 1
+        printf '%s\t%s\n' "$class" "$name"
     done | awk -F '\t' '
         NR == FNR { feature[$1] = $2; next }
         $4 == "passed" {
