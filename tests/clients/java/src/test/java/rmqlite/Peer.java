@@ -11,8 +11,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
@@ -104,17 +109,21 @@ final class Peer implements AutoCloseable {
         consumer.setNamesrvAddr(namesrv);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, "*");
-        Received received = new Received(consumer, orderly);
+        // Said before the message counts as consumed: whoever kills this process knows of all that it has committed.
+        if (orderly) {
+            consumer.registerMessageListener((MessageListenerOrderly) (batch, context) -> {
+                batch.forEach(message -> System.out.println("got " + Received.text(message)));
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
+                batch.forEach(message -> System.out.println("got " + Received.text(message)));
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+        }
         consumer.start();
         System.out.println("started");
-        int told = 0;
-        for (;;) {
-            int seen = told;
-            Until.holds("a message comes", Duration.ofMinutes(2), () -> received.messages().size() > seen);
-            for (; told < received.messages().size(); told++) {
-                System.out.println("got " + received.bodies().get(told));
-            }
-        }
+        new CountDownLatch(1).await(10, TimeUnit.MINUTES); // until it is killed
     }
 
     private static void roundTrip(String namesrv, String topic) throws Exception {
