@@ -21,7 +21,7 @@ use rmq_lite::wire::fastjson as dialect;
 use rmq_lite::wire::fields::Header;
 use rmq_lite::wire::header::pull::PullMessageRequestHeader;
 use rmq_lite::wire::header::send::SendMessageRequestHeader;
-use rmq_lite::wire::message::{self, MessageRecord, NewRecord};
+use rmq_lite::wire::message::{self, MessageRecord};
 use serde_json::Value;
 
 /// Longest frame that is taken here.
@@ -155,23 +155,8 @@ pub fn record(data: &[u8]) {
         assert_eq!(message::parse_offset_message_id(&id), Ok((record.store_host, record.physical_offset)));
         let Ok(text) = record.properties_str() else { continue };
         message_properties(text.as_bytes());
-        let new = NewRecord {
-            body_crc: record.body_crc,
-            queue_id: record.queue_id,
-            flag: record.flag,
-            queue_offset: record.queue_offset,
-            physical_offset: record.physical_offset,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            store_timestamp: record.store_timestamp,
-            store_host: record.store_host,
-            reconsume_times: record.reconsume_times,
-            prepared_transaction_offset: record.prepared_transaction_offset,
-            body: record.body,
-            topic: record.topic,
-            properties: &[text],
-        };
+        let properties = [text];
+        let new = record.rewritten(record.topic, &properties);
         // A V2 record may have a longer topic than any that we write.
         let Ok(length) = new.encoded_len() else { continue };
         let mut bytes = vec![0; length];

@@ -37,7 +37,7 @@ use crate::wire::command::{Body, Reply};
 use crate::wire::header::pop::{
     NotificationRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
 };
-use crate::wire::message::{MessageRecord, NewRecord, append_property, property_name, remove_property};
+use crate::wire::message::{MessageRecord, append_property, property_name, remove_property};
 
 pub(super) mod ack;
 pub(super) mod assignment;
@@ -550,23 +550,8 @@ fn records(found: &ReadOutcome) -> impl Iterator<Item = (Bytes, MessageRecord<'_
 fn renamed(record: &MessageRecord<'_>, topic: &str, receipt: &str) -> Option<Bytes> {
     let mut properties = remove_property(record.properties_str().ok()?, property_name::POP_CK);
     append_property(&mut properties, property_name::POP_CK, receipt);
-    let new = NewRecord {
-        body_crc: record.body_crc,
-        queue_id: record.queue_id,
-        flag: record.flag,
-        queue_offset: record.queue_offset,
-        physical_offset: record.physical_offset,
-        sys_flag: record.sys_flag,
-        born_timestamp: record.born_timestamp,
-        born_host: record.born_host,
-        store_timestamp: record.store_timestamp,
-        store_host: record.store_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: record.prepared_transaction_offset,
-        body: record.body,
-        topic,
-        properties: &[&properties],
-    };
+    let properties = [&*properties];
+    let new = record.rewritten(topic, &properties);
     let length = new.encoded_len().ok()?;
     let mut bytes = vec![0; length];
     new.encode(length, &mut bytes);

@@ -309,20 +309,8 @@ fn deliver_one(broker: &Broker, record: &MessageRecord<'_>) -> Result<(), Refusa
         tracing::error!(physical_offset = record.physical_offset, "a half message was delayed; passed over");
         return Ok(());
     }
-    let message = NewMessage {
-        topic,
-        queue_id,
-        flag: record.flag,
-        sys_flag: record.sys_flag,
-        born_timestamp: record.born_timestamp,
-        born_host: record.born_host,
-        store_host: record.store_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: 0,
-        body: record.body,
-        properties: &[properties],
-        wait_store: false,
-    };
+    let properties = [properties];
+    let message = NewMessage::copy_of(record, topic, queue_id, &properties);
     broker.put(&message, &broker.keys()).map(drop)
 }
 

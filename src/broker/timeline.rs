@@ -21,6 +21,8 @@ use super::{Broker, transaction};
 use crate::store::{PhysicalOffset, QueueOffset};
 use crate::wire::message::{self, MessageRecord, property_name};
 
+/// Topics under which messages for others wait.
+const HIDDEN: [&str; 4] = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
 /// Events that are kept; beyond it the oldest go. Each takes about 150 bytes.
 const EVENTS_MAX: usize = 20_000;
 /// Most messages of one answer.
@@ -179,12 +181,11 @@ impl Broker {
 
     /// Lists the topics under which records of a topic's messages can be, waiting ones and retries included.
     fn places(&self, topic: Option<&str>) -> Vec<String> {
-        let hidden = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
         let known = self.topics.all().into_iter().map(|config| config.topic_name.clone()).filter(|name| {
             let of_a_group = name.starts_with(RETRY_PREFIX) || name.starts_with(DLQ_PREFIX);
             topic.is_none_or(|topic| topic == name || of_a_group)
         });
-        let places: BTreeSet<_> = known.chain(hidden.map(str::to_owned)).collect();
+        let places: BTreeSet<_> = known.chain(HIDDEN.map(str::to_owned)).collect();
         places.into_iter().collect()
     }
 
@@ -344,8 +345,7 @@ fn id_of(record: &MessageRecord<'_>) -> String {
 
 /// Returns the topic that a record's message is meant for, where it may wait or be retried under another one.
 fn meant_for<'a>(record: &MessageRecord<'a>) -> &'a str {
-    let hidden = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
-    let real = hidden.contains(&record.topic).then(|| record.property(property_name::REAL_TOPIC)).flatten();
+    let real = HIDDEN.contains(&record.topic).then(|| record.property(property_name::REAL_TOPIC)).flatten();
     let topic = real.unwrap_or(record.topic);
     if topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX) {
         return record.property(property_name::RETRY_TOPIC).unwrap_or(topic);

@@ -429,20 +429,8 @@ fn put(broker: &Broker, record: &MessageRecord<'_>, now_ms: i64) -> Result<(), R
         "{end}TIMER_ENQUEUE_MS\u{1}{}\u{2}TIMER_DEQUEUE_MS\u{1}{now_ms}\u{2}",
         record.store_timestamp
     );
-    let message = NewMessage {
-        topic,
-        queue_id,
-        flag: record.flag,
-        sys_flag: record.sys_flag,
-        born_timestamp: record.born_timestamp,
-        born_host: record.born_host,
-        store_host: record.store_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: 0,
-        body: record.body,
-        properties: &[properties, &times],
-        wait_store: false,
-    };
+    let pieces = [properties, &*times];
+    let message = NewMessage::copy_of(record, topic, queue_id, &pieces);
     let keys = broker.keys();
     let put = broker.put(&message, &keys).or_else(|refusal| match refusal.code {
         // Perhaps there is no room for the two times.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::wire::message::MessageRecord;
+
 /// A byte position in the commit log, counted over all its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhysicalOffset(pub i64);
@@ -41,6 +43,32 @@ pub struct NewMessage<'a> {
     pub properties: &'a [&'a str],
     /// Whether the receipt waits for the disk under SYNC_FLUSH (property `WAIT`).
     pub wait_store: bool,
+}
+
+impl<'a> NewMessage<'a> {
+    /// Makes a message that says the same as a stored one, for this place and with these pieces of properties. Its sender
+    /// waits for nothing, and it is part of no transaction any more.
+    pub fn copy_of(
+        record: &MessageRecord<'a>,
+        topic: &'a str,
+        queue_id: i32,
+        properties: &'a [&'a str],
+    ) -> Self {
+        Self {
+            topic,
+            queue_id,
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            born_timestamp: record.born_timestamp,
+            born_host: record.born_host,
+            store_host: record.store_host,
+            reconsume_times: record.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: record.body,
+            properties,
+            wait_store: false,
+        }
+    }
 }
 
 /// How waiting for disk and slaves ended. The message is stored in either case.

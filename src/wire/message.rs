@@ -304,6 +304,30 @@ impl<'a> MessageRecord<'a> {
         std::str::from_utf8(self.properties).map_err(|_| RecordError::NotUtf8("properties"))
     }
 
+    /// Makes a record that says the same, under another topic and with these pieces of properties.
+    pub fn rewritten<'b>(&self, topic: &'b str, properties: &'b [&'b str]) -> NewRecord<'b>
+    where
+        'a: 'b,
+    {
+        NewRecord {
+            body_crc: self.body_crc,
+            queue_id: self.queue_id,
+            flag: self.flag,
+            queue_offset: self.queue_offset,
+            physical_offset: self.physical_offset,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_timestamp: self.store_timestamp,
+            store_host: self.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: self.body,
+            topic,
+            properties,
+        }
+    }
+
     /// Returns the broker's own message id for this record, 32 or 56 hexadecimal digits.
     pub fn offset_message_id(&self) -> String {
         offset_message_id(self.store_host, self.physical_offset)

@@ -386,22 +386,10 @@ fn records_are_written_as_apache_writes_them() {
             // The blank end, or what is not written yet.
             let Ok(record) = record else { break };
             let text = record.properties_str().unwrap();
+            let properties = [text];
             let again = NewRecord {
                 body_crc: rmq_lite::wire::message::body_crc(record.body),
-                queue_id: record.queue_id,
-                flag: record.flag,
-                queue_offset: record.queue_offset,
-                physical_offset: record.physical_offset,
-                sys_flag: record.sys_flag,
-                born_timestamp: record.born_timestamp,
-                born_host: record.born_host,
-                store_timestamp: record.store_timestamp,
-                store_host: record.store_host,
-                reconsume_times: record.reconsume_times,
-                prepared_transaction_offset: record.prepared_transaction_offset,
-                body: record.body,
-                topic: record.topic,
-                properties: &[text],
+                ..record.rewritten(record.topic, &properties)
             };
             let mut out = vec![0; again.encoded_len().unwrap()];
             again.encode(out.len(), &mut out);
