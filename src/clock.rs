@@ -1,10 +1,11 @@
 //! One source of wall time and of sleeping for everything a server decides by time.
 //!
-//! Wall time is the wall time at which the clock was made, plus what tokio's clock has measured since, plus
-//! a skew that a person or a test may move. A test with paused tokio time and a user who lets two hours pass
-//! therefore use one mechanism. Elapsed time for latency figures ([`Clock::elapsed_ns`]) is monotonic and
-//! knows no skew, nor does the time by which the silence of peers is measured ([`Clock::liveness_ms`]). Nothing else
-//! in the house asks the operating system what time it is.
+//! Wall time is the machine's plus a skew that a person may move; it follows the machine's clock when that is set or the
+//! machine has slept. In a test it is a given time plus what tokio's clock has measured since, plus the skew, so that
+//! paused tokio time and a user who lets two hours pass are one mechanism. Intervals ([`Clock::sleep`]) are measured by
+//! the monotonic clock plus the skew: setting the machine's clock shortens and prolongs none. Elapsed time for
+//! latency figures ([`Clock::elapsed_ns`]) is monotonic and knows no skew, nor does the time by which the silence of
+//! peers is measured ([`Clock::liveness_ms`]). Nothing else in the house asks the operating system what time it is.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -24,6 +25,8 @@ pub struct Clock {
 struct Inner {
     started: Instant,
     started_ms: i64,
+    /// Whether wall time is the machine's, not that of the start plus what has passed since.
+    follows_machine: bool,
     skew_ms: AtomicI64,
     /// Sleepers watch this and look at their deadline again whenever the skew moves.
     moved: watch::Sender<i64>,
@@ -34,6 +37,9 @@ struct Inner {
 
 /// Appointments that one journey keeps in order; what is due after them happens together at its end.
 const APPOINTMENTS_PER_JOURNEY_MAX: usize = 2_000;
+/// Longest time after which a sleeper that has an appointment looks whether somebody has set the machine's clock. Nothing
+/// says so by itself, and a machine that slept is noticed no other way.
+const NAP_MAX: Duration = Duration::from_secs(1);
 /// How often a journey looks whether an appointment was kept, and the time it leaves for what follows from one.
 const LOOK_AROUND: Duration = Duration::from_millis(1);
 /// How often it looks before it goes on without.
@@ -84,18 +90,23 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Makes a clock that shows the machine's wall time.
+    /// Makes a clock that shows the machine's wall time, now and whenever it is asked.
     pub fn new() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::starting_at(since_epoch.as_millis() as i64)
+        Self::made(machine_ms(), true)
     }
 
-    /// Makes a clock that shows `now_ms` (milliseconds since 1970) at this moment; for tests.
+    /// Makes a clock that shows `now_ms` (milliseconds since 1970) at this moment and from then on follows tokio's
+    /// clock; for tests.
     pub fn starting_at(now_ms: i64) -> Self {
+        Self::made(now_ms, false)
+    }
+
+    fn made(now_ms: i64, follows_machine: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 started: Instant::now(),
                 started_ms: now_ms,
+                follows_machine,
                 skew_ms: AtomicI64::new(0),
                 moved: watch::Sender::new(0),
                 appointments: Mutex::default(),
@@ -106,8 +117,12 @@ impl Clock {
 
     /// Returns the wall time in milliseconds since 1970, skew included.
     pub fn now_ms(&self) -> i64 {
-        let elapsed = self.inner.started.elapsed().as_millis() as i64;
-        self.inner.started_ms + elapsed + self.inner.skew_ms.load(Ordering::Relaxed)
+        self.unskewed_ms() + self.skew_ms()
+    }
+
+    /// Returns the wall time without the skew, in milliseconds since 1970: what others' clocks show.
+    pub fn unskewed_ms(&self) -> i64 {
+        if self.inner.follows_machine { machine_ms() } else { self.liveness_ms() }
     }
 
     /// Returns nanoseconds since this clock was made: monotonic, without the skew, for measuring.
@@ -115,9 +130,15 @@ impl Clock {
         self.inner.started.elapsed().as_nanos() as u64
     }
 
-    /// Returns the wall time without the skew, by which the silence of peers is measured: travel makes nobody silent.
+    /// Returns the time by which the silence of peers is measured, in milliseconds: the wall time of the start plus
+    /// what the monotonic clock has measured since. Neither travel nor setting the machine's clock makes anybody silent.
     pub fn liveness_ms(&self) -> i64 {
-        self.now_ms() - self.skew_ms()
+        self.inner.started_ms + self.inner.started.elapsed().as_millis() as i64
+    }
+
+    /// Returns the wall time without the skew at which [`Clock::liveness_ms`] was `at_ms`, for showing it to a person.
+    pub fn unskewed_ms_of_liveness(&self, at_ms: i64) -> i64 {
+        self.unskewed_ms() - (self.liveness_ms() - at_ms)
     }
 
     /// Lets `span` pass at once: every sleeper whose deadline it reaches wakes now, in no particular order.
@@ -159,28 +180,35 @@ impl Clock {
             return;
         }
         let _appointment = self.inner.appoint(at_ms);
-        self.wait_until(at_ms).await;
-    }
-
-    async fn wait_until(&self, at_ms: i64) {
-        let mut moved = self.inner.moved.subscribe();
-        loop {
-            let left_ms = at_ms.saturating_sub(self.now_ms());
-            if left_ms <= 0 {
-                return;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(left_ms as u64)) => {}
-                _ = moved.changed() => {}
-            }
-        }
+        self.wait_until(at_ms, Self::now_ms, NAP_MAX).await;
     }
 
     /// Sleeps for `span` of this clock's time, so that [`Clock::travel`] shortens it. For intervals and time-outs: a
     /// journey does not stop there.
     pub async fn sleep(&self, span: Duration) {
-        self.wait_until(self.now_ms().saturating_add(span.as_millis() as i64)).await;
+        let passed_ms = |clock: &Self| clock.liveness_ms() + clock.skew_ms();
+        self.wait_until(passed_ms(self).saturating_add(span.as_millis() as i64), passed_ms, Duration::MAX)
+            .await;
     }
+
+    async fn wait_until(&self, at_ms: i64, now_ms: impl Fn(&Self) -> i64, nap_max: Duration) {
+        let nap_max = if self.inner.follows_machine { nap_max } else { Duration::MAX };
+        let mut moved = self.inner.moved.subscribe();
+        loop {
+            let left_ms = at_ms.saturating_sub(now_ms(self));
+            if left_ms <= 0 {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(left_ms as u64).min(nap_max)) => {}
+                _ = moved.changed() => {}
+            }
+        }
+    }
+}
+
+fn machine_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 
 #[cfg(test)]
@@ -240,6 +268,29 @@ mod tests {
         for text in ["", "2", "h", "-1h", "0s", "366d", "1y", "999999999999999999999h", "2 h and a bit"] {
             assert!(parse_span(text).unwrap_err().contains("allowed is 1ms to 365d"), "{text}");
         }
+    }
+
+    /// A server's clock shows what the machine's shows, however much tokio's clock is ahead of it; intervals and silence
+    /// go by tokio's.
+    #[tokio::test(start_paused = true)]
+    async fn follows_the_machine() {
+        let clock = Clock::new();
+        let (wall_ms, liveness_ms) = (machine_ms(), clock.liveness_ms());
+        clock.sleep(Duration::from_secs(86_400)).await;
+        assert_eq!(clock.liveness_ms() - liveness_ms, 86_400_000);
+        assert!(
+            (wall_ms..wall_ms + 3_600_000).contains(&clock.now_ms()),
+            "{} after {wall_ms}",
+            clock.now_ms()
+        );
+        clock.travel(Duration::from_secs(7_200));
+        assert!((wall_ms..wall_ms + 3_600_000).contains(&clock.unskewed_ms()));
+        assert!(clock.now_ms() >= wall_ms + 7_200_000);
+        let shown_ms = clock.unskewed_ms_of_liveness(clock.liveness_ms() - 86_400_000);
+        assert!(
+            (wall_ms - 86_400_000..wall_ms - 82_800_000).contains(&shown_ms),
+            "{shown_ms} after {wall_ms}"
+        );
     }
 
     /// Paused tokio time moves the wall time too, so simulated tests see one clock.

@@ -94,7 +94,7 @@ pub(super) fn get_all_producer_info(broker: &Arc<Broker>, _: Call<NoHeader>) -> 
     let info = |member: Member| ProducerInfo {
         client_id: member.client_id,
         language: member.language.name().to_owned(),
-        last_update_timestamp: member.last_update_ms,
+        last_update_timestamp: broker.clock.unskewed_ms_of_liveness(member.last_update_ms),
         remote_ip: member.peer.address().to_string(),
         version: member.version,
     };

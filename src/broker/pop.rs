@@ -136,7 +136,7 @@ struct Request {
     queue_nums: i32,
     max: usize,
     invisible_ms: i64,
-    /// When it is to be answered by the client's reckoning, by [`crate::clock::Clock::liveness_ms`].
+    /// When it is to be answered by the client's reckoning, by [`crate::clock::Clock::unskewed_ms`].
     poll_until_ms: i64,
     init_mode: i32,
     order: bool,
@@ -166,7 +166,7 @@ fn check(broker: &Arc<Broker>, call: &Call<PopMessageRequestHeader>) -> Result<R
     let keys = broker.keys();
     let host = || broker.address().host().to_owned();
     // A client measures by its own clock, which does not travel with ours.
-    let now_ms = broker.clock.liveness_ms();
+    let now_ms = broker.clock.unskewed_ms();
     let born_ms = if header.born_time > 0 { header.born_time } else { now_ms };
     let poll_until_ms = born_ms.saturating_add(header.poll_time);
     if now_ms.saturating_sub(poll_until_ms) > LATE_MS {
@@ -274,7 +274,7 @@ impl Request {
 
     /// Returns for how long the request may be held.
     fn poll_limit(&self, broker: &Broker) -> Option<Duration> {
-        let left_ms = self.poll_until_ms.saturating_sub(broker.clock.liveness_ms());
+        let left_ms = self.poll_until_ms.saturating_sub(broker.clock.unskewed_ms());
         let held = left_ms > 0 && !broker.is_stopping() && broker.keys().long_polling_enable;
         held.then(|| Duration::from_millis(left_ms.min(POLL_MS_MAX) as u64))
     }
@@ -631,7 +631,7 @@ fn check_notification(
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
     let (topic, _) = check_names(broker, call, &header.consumer_group, &header.topic, header.queue_id)?;
-    let now_ms = broker.clock.liveness_ms();
+    let now_ms = broker.clock.unskewed_ms();
     let born_ms = if header.born_time > 0 { header.born_time } else { now_ms };
     Ok(Request {
         group: header.consumer_group.clone(),

@@ -240,7 +240,7 @@ impl Timers {
             return Ok(());
         }
         // Wheel and log are for a broker whose clock nobody has moved.
-        let now_ms = broker.clock.liveness_ms();
+        let now_ms = broker.clock.unskewed_ms();
         let progress = state.waiting.progress();
         let mut checkpoint = self.checkpoint_of(&state, progress.first_waiting, now_ms);
         let (version, metrics) = (state.version, metrics_of(&state));

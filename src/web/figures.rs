@@ -381,7 +381,7 @@ pub(super) fn group_detail(broker: &Broker, name: &str) -> Option<GroupDetail> {
         address: member.peer.address().to_string(),
         language: member.language.name(),
         version: code::version_name(member.version),
-        last_heard_ms: member.last_update_ms + broker.clock.skew_ms(),
+        last_heard_ms: broker.clock.unskewed_ms_of_liveness(member.last_update_ms) + broker.clock.skew_ms(),
     };
     let shared = broker.keeps_offsets_of(name);
     let mut queues = Vec::new();
