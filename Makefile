@@ -1,7 +1,7 @@
 # make start   builds and starts a server on 127.0.0.1:9876
 # make test    everything: format, lints, unit, property and integration tests, real Java and Go clients, hand-over
 #              of the data to a real Apache RocketMQ and back, the static binary of the container image
-# make check   the same without the real clients
+# make check   the same without the real clients, the hand-over and the image
 # make bench   the same load on rmq-lite, on Apache RocketMQ and on a do-nothing server
 
 CARGO ?= cargo
@@ -23,6 +23,7 @@ check:
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 	$(CARGO) test --quiet
 	./tests/ui/run.sh
+	./tests/dependencies.sh
 
 clients: build
 	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/clients/run.sh java-5.3.3 java-4.9.8 go kill-loop
