@@ -408,16 +408,9 @@ pub enum ClockWish {
   rmq-lite dlq export orders-group --output letters.jsonl
   rmq-lite dlq purge orders-group --delete           of an Apache cluster: -n ns1:9876")]
 pub struct DlqArgs {
-    /// NameServers, `host:port` separated by `;`
-    #[arg(
-        long,
-        short = 'n',
-        value_name = "LIST",
-        env = "NAMESRV_ADDR",
-        default_value = "127.0.0.1:9876",
-        global = true
-    )]
-    pub namesrv: String,
+    /// NameServers, `host:port` separated by `;` [default: that of the server that runs here, else 127.0.0.1:9876]
+    #[arg(long, short = 'n', value_name = "LIST", env = "NAMESRV_ADDR", global = true)]
+    pub namesrv: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub wish: DlqWish,

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::args::{DlqArgs, DlqWish, LettersArgs, PurgeArgs, ResendArgs};
 use super::cluster::{Cluster, Queue};
+use super::instance;
 use crate::wire::code::request;
 use crate::wire::command::Request;
 use crate::wire::header::route::DeleteTopicFromNamesrvRequestHeader;
@@ -49,7 +50,7 @@ const OF_THE_WAY: [&str; 17] = [
 
 /// `rmq-lite dlq …`.
 pub(super) async fn dlq(args: DlqArgs) -> anyhow::Result<ExitCode> {
-    let mut cluster = Cluster::behind(&args.namesrv);
+    let mut cluster = Cluster::behind(&instance::name_servers(args.namesrv));
     match args.wish {
         DlqWish::List { json } => list(&mut cluster, json).await?,
         DlqWish::Show(letters) => show(&mut cluster, &letters).await?,

@@ -1,4 +1,4 @@
-//! `ready`, `status`, `stop` and `env`: questions to a server that runs on this machine.
+//! `ready`, `status`, `stop` and `env`: questions to a server that runs on this machine, and how others find it.
 //!
 //! The server is found by the file it keeps in its data directory while it runs, and asked over the wire, so
 //! the answer is what a client would get.
@@ -102,7 +102,7 @@ pub(super) async fn stop(args: StopArgs) -> anyhow::Result<ExitCode> {
     let pid = Pid::from_raw(endpoints.pid as i32).context("the server's file holds no process id")?;
     kill_process(pid, Signal::TERM).with_context(|| format!("cannot signal process {}", endpoints.pid))?;
     let until_ms = clock.now_ms() + STOP_LIMIT.as_millis() as i64;
-    while test_kill_process(pid).is_ok() {
+    while !has_ended(pid) {
         if clock.now_ms() >= until_ms {
             bail!("process {} has not ended after {} s", endpoints.pid, STOP_LIMIT.as_secs());
         }
@@ -123,6 +123,15 @@ pub(super) fn web(instance: &Instance) -> anyhow::Result<String> {
     find(&instance.dir()?)?.web.context("that server runs without its HTTP interface (--headless)")
 }
 
+/// Returns the NameServers that an administrator means: those named, else that of the server that runs with this user's
+/// data directory, else Apache's default on this machine.
+pub(super) fn name_servers(named: Option<String>) -> String {
+    let told = |name| std::env::var(name).ok();
+    let (name, data_dir) = (told("RMQ_LITE_NAME"), told("RMQ_LITE_DATA_DIR").map(Into::into));
+    let running = || find(&Instance { name, data_dir }.dir().ok()?).ok()?.namesrv;
+    named.or_else(running).unwrap_or_else(|| "127.0.0.1:9876".to_owned())
+}
+
 /// Finds the server of a data directory.
 fn find(directory: &Path) -> anyhow::Result<Endpoints> {
     let file = directory.join(SERVER_FILE);
@@ -134,11 +143,16 @@ fn find(directory: &Path) -> anyhow::Result<Endpoints> {
     })?;
     let endpoints: Endpoints =
         serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
-    let pid = Pid::from_raw(endpoints.pid as i32);
-    if pid.is_none_or(|pid| test_kill_process(pid).is_err()) {
+    if Pid::from_raw(endpoints.pid as i32).is_none_or(has_ended) {
         bail!("the server with the data directory {} was killed; start it again", directory.display());
     }
     Ok(endpoints)
+}
+
+/// Says whether a process has ended; one whose parent has not looked yet keeps its number, and is a zombie ("Z").
+fn has_ended(pid: Pid) -> bool {
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok();
+    test_kill_process(pid).is_err() || stat().is_some_and(|stat| stat.contains(") Z "))
 }
 
 /// Asks the NameServer for a route and the broker for its figures, as a client would.

@@ -1,5 +1,7 @@
 //! `rmq-lite dlq` against a running server: letters are listed, shown, sent again without a consumer, set aside.
 
+use std::io::BufRead as _;
+
 use rmq_lite::wire::code::request as code;
 use rmq_lite::wire::message::MessageRecord;
 use serde_json::Value;
@@ -128,4 +130,29 @@ async fn refusals() {
     }
     assert_eq!(json(&rig, &["list", "--json"]).await[0]["open"], 1);
     rig.server.stop().await;
+}
+
+/// Nobody need be told the ports of the server that runs here: an administrator's command finds it by its data directory.
+#[test]
+fn finds_the_server_that_runs_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rmq-lite"));
+        command.env("RMQ_LITE_DATA_DIR", dir.path()).env_remove("NAMESRV_ADDR");
+        command
+    };
+    let start = ["start", "--json", "--headless", "--namesrv-port", "0", "--broker-port", "0"];
+    let mut server = program().args(start).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut ready = String::new();
+    std::io::BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
+    let listed = program().args(["dlq", "list", "--json"]).output().unwrap();
+    let stopped = program().arg("stop").output().unwrap();
+    assert!(server.wait().unwrap().success(), "{ready}");
+    assert_eq!(
+        String::from_utf8_lossy(&listed.stdout),
+        "[]\n",
+        "{}",
+        String::from_utf8_lossy(&listed.stderr)
+    );
+    assert!(stopped.status.success());
 }
