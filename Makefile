@@ -14,6 +14,7 @@ start: build
 
 build:
 	@command -v $(CARGO) > /dev/null || { echo "cargo is missing: install Rust 1.95 or newer (rustup, or your system's package)"; exit 1; }
+	@command -v cc > /dev/null || { echo "a C compiler is missing: install gcc or clang; Rust links with it, and TLS has parts in C"; exit 1; }
 	$(CARGO) build --release --bin rmq-lite
 
 test: check clients handover image
