@@ -184,11 +184,11 @@ pub(super) fn get_broker_ha_status(broker: &Arc<Broker>, _: Call<NoHeader>) -> A
     for slave in slaves {
         body.ha_connection_info.push(HAConnectionRuntimeInfo {
             addr: slave.address.to_string(),
-            diff: max - slave.acked,
+            diff: slave.lag_bytes,
             in_sync: slave.in_sync,
             slave_ack_offset: slave.acked,
             transfer_from_where: slave.sent,
-            transferred_byte_in_second: 0,
+            transferred_byte_in_second: slave.bytes_per_second as i64,
         });
     }
     if let Some(slave) = &broker.slave {
@@ -198,6 +198,7 @@ pub(super) fn get_broker_ha_status(broker: &Arc<Broker>, _: Call<NoHeader>) -> A
             last_write_timestamp: view.last_write_ms,
             master_addr: view.master,
             max_offset: max,
+            transferred_byte_in_second: view.bytes_per_second as i64,
             ..HAClientRuntimeInfo::default()
         };
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Broker, persist};
-use crate::ha::slave::Replica;
+use crate::ha::slave::{Replica, dial};
 use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
 use crate::wire::body;
@@ -105,7 +105,7 @@ impl Slave {
 
     /// Starts following the log and copying the tables.
     pub(super) fn start(self: &Arc<Self>, broker: &Arc<Broker>, life: &Lifecycle) {
-        life.spawn_until_cancelled("follow the master", self.replica.clone().run());
+        life.spawn_until_cancelled("follow the master", self.replica.clone().run(dial));
         life.spawn_until_cancelled("copy from the master", run(broker.clone(), self.clone(), life.clone()));
     }
 }
@@ -139,6 +139,9 @@ async fn run(broker: Arc<Broker>, slave: Arc<Slave>, life: Lifecycle) {
             Err(cause) => cause.to_string(),
         };
         slave.hears_master.store(false, Ordering::Relaxed);
+        if broker.is_stopping() {
+            return;
+        }
         if !warned {
             tracing::warn!(%master, "cannot copy from the master, will keep trying: {why}");
             warned = true;

@@ -10,18 +10,19 @@
 //! has nothing is shown where ours begins or ends, by an empty frame that it cannot follow, and cut off: a slave of
 //! ours takes that as the order to begin again.
 
-use std::io;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-use super::frame::{self, BODY_BYTES_MAX, FrameError, Header, REPORT_BYTES};
+use super::frame::{self, BODY_BYTES_MAX, Header, REPORT_BYTES};
+use super::valve::Valve;
+use super::{HaOptions, Meter, Trouble, within};
 use crate::clock::Clock;
 use crate::faults::{FaultPoint, Faults};
 use crate::lifecycle::Lifecycle;
@@ -31,17 +32,6 @@ use crate::store::MessageStore;
 const SLAVES_MAX: usize = 64;
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How replication behaves.
-#[derive(Clone, Copy, Debug)]
-pub struct HaOptions {
-    /// `haSendHeartbeatInterval`: silence after which a word is sent.
-    pub heartbeat: Duration,
-    /// `haHousekeepingInterval`: silence after which the connection is given up.
-    pub housekeeping: Duration,
-    /// `haTransferBatchSize`: bytes of one frame's body.
-    pub batch_bytes: usize,
-}
 
 /// Where the log can be sent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,41 +51,6 @@ pub fn start(reported: i64, min: i64, max: i64) -> Start {
     } else {
         Start::Disagree(reported.clamp(min, max))
     }
-}
-
-/// Why a slave is cut off.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// The connection failed or ended.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// It does not speak the protocol.
-    #[error("it does not speak the replication protocol: {0}")]
-    Frame(#[from] FrameError),
-    /// It has what was never sent.
-    #[error("it reports to have the log up to {reported}, and was sent it up to {sent}")]
-    Ahead {
-        /// What it reported.
-        reported: i64,
-        /// What it was sent.
-        sent: i64,
-    },
-    /// Its log is not ours.
-    #[error("its log ends at {reported}, and the log here is there from {min} to {max}; it must begin again")]
-    Disagrees {
-        /// Where its log ends.
-        reported: i64,
-        /// Where ours begins.
-        min: i64,
-        /// Where ours ends.
-        max: i64,
-    },
-    /// What it needs was deleted meanwhile.
-    #[error("it is at {0}, which is deleted here meanwhile")]
-    TooSlow(i64),
-    /// It said nothing, or took nothing, for too long.
-    #[error("it was silent for {} ms", .0.as_millis())]
-    Silent(Duration),
 }
 
 /// How far one slave is; what is decided about it.
@@ -155,6 +110,12 @@ pub struct SlaveView {
     pub sent: i64,
     /// Whether it counts as a copy.
     pub in_sync: bool,
+    /// Bytes of the log that it has not acknowledged.
+    pub lag_bytes: i64,
+    /// Age of the first message that it has not acknowledged, milliseconds; 0 when there is none.
+    pub lag_ms: i64,
+    /// Bytes sent in the last whole second.
+    pub bytes_per_second: u64,
 }
 
 /// One slave that is connected.
@@ -162,6 +123,7 @@ pub struct SlaveView {
 struct Slave {
     address: SocketAddr,
     transfer: Transfer,
+    meter: Meter,
 }
 
 /// Serves slaves.
@@ -170,6 +132,8 @@ pub struct Master {
     clock: Clock,
     faults: Faults,
     options: HaOptions,
+    /// Holds the log back when somebody orders it.
+    pub valve: Valve,
     /// `haMaxGapNotInSync`: bytes that a slave may lag and still count as a copy.
     gap_bytes: AtomicI64,
     slaves: Mutex<Vec<Arc<Slave>>>,
@@ -192,6 +156,7 @@ impl Master {
             clock,
             faults,
             options: HaOptions { batch_bytes, ..options },
+            valve: Valve::default(),
             gap_bytes: AtomicI64::new(gap_bytes),
             slaves: Mutex::default(),
             places: tokio::sync::Semaphore::new(SLAVES_MAX),
@@ -206,12 +171,19 @@ impl Master {
 
     /// Returns every slave that is connected.
     pub fn slaves(&self) -> Vec<SlaveView> {
-        let end = self.store.max_physical_offset().0;
-        let view = |slave: &Arc<Slave>| SlaveView {
-            address: slave.address,
-            acked: slave.transfer.acked(),
-            sent: slave.transfer.sent(),
-            in_sync: self.is_in_sync(slave, end),
+        let (end, now_ms) = (self.store.max_physical_offset().0, self.clock.now_ms());
+        let view = |slave: &Arc<Slave>| {
+            let acked = slave.transfer.acked();
+            let since_ms = self.store.next_message_stored_at(acked);
+            SlaveView {
+                address: slave.address,
+                acked,
+                sent: slave.transfer.sent(),
+                in_sync: self.is_in_sync(slave, end),
+                lag_bytes: (end - acked).max(0),
+                lag_ms: since_ms.map_or(0, |since_ms| (now_ms - since_ms).max(0)),
+                bytes_per_second: slave.meter.in_last_second(now_ms),
+            }
         };
         self.guard().iter().map(view).collect()
     }
@@ -224,10 +196,11 @@ impl Master {
                 match listener.accept().await {
                     Ok((stream, address)) => {
                         let master = Arc::clone(&master);
-                        tasks.spawn_until_cancelled(
-                            "slave",
-                            async move { master.attend(stream, address).await },
-                        );
+                        let _ = stream.set_nodelay(true);
+                        let (read, write) = stream.into_split();
+                        tasks.spawn_until_cancelled("slave", async move {
+                            master.attend(read, write, address).await;
+                        });
                     }
                     Err(cause) => {
                         tracing::warn!("cannot accept a slave: {cause}");
@@ -257,40 +230,45 @@ impl Master {
         self.store.slaves_have(in_sync, acked);
     }
 
-    async fn attend(&self, stream: TcpStream, address: SocketAddr) {
+    /// Serves one slave over a connection until that ends.
+    pub async fn attend(
+        &self,
+        mut read: impl AsyncRead + Unpin,
+        mut write: impl AsyncWrite + Unpin,
+        address: SocketAddr,
+    ) {
         let Ok(_place) = self.places.try_acquire() else {
             tracing::warn!(%address, "a slave is turned away: {SLAVES_MAX} are served already");
             return;
         };
-        let _ = stream.set_nodelay(true);
-        let (mut read, mut write) = stream.into_split();
-        let begun = self.first_report(&mut read, &mut write).await;
-        let (ended, served) = match begun {
+        let (trouble, served) = match self.first_report(&mut read, &mut write).await {
             Ok(transfer) => {
                 tracing::info!(%address, from = transfer.sent(), acked = transfer.acked(), "a slave is served");
-                let slave = Listed::new(self, Slave { address, transfer });
+                let listed = Listed::new(self, Slave { address, transfer, meter: Meter::default() });
                 let ended = tokio::select! {
-                    ended = self.hear(&slave.slave.transfer, &mut read) => ended,
-                    ended = self.send(&slave.slave.transfer, &mut write) => ended,
+                    ended = self.hear(&listed.slave, &mut read) => ended,
+                    ended = self.send(&listed.slave, &mut write) => ended,
                 };
-                (ended.map(|never| match never {}), true)
+                match ended {
+                    Err(trouble) => (trouble, true),
+                    Ok(never) => match never {},
+                }
             }
-            Err(trouble) => (Err::<(), _>(trouble), false),
+            Err(trouble) => (trouble, false),
         };
-        match ended {
-            Err(Trouble::Io(cause)) if served => tracing::info!(%address, "a slave is gone: {cause}"),
+        match trouble {
+            Trouble::Io(cause) if served => tracing::info!(%address, "a slave is gone: {cause}"),
             // Somebody looked whether the port is open.
-            Err(Trouble::Io(cause)) => tracing::debug!(%address, "a connection ended: {cause}"),
-            Err(trouble) => tracing::warn!(%address, "a slave is cut off: {trouble}"),
-            Ok(()) => {}
+            Trouble::Io(cause) => tracing::debug!(%address, "a connection ended: {cause}"),
+            trouble => tracing::warn!(%address, "a slave is cut off: {trouble}"),
         }
     }
 
     /// Waits for the report with which a slave begins, and decides where it does.
     async fn first_report(
         &self,
-        read: &mut OwnedReadHalf,
-        write: &mut OwnedWriteHalf,
+        read: &mut (impl AsyncRead + Unpin),
+        write: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Transfer, Trouble> {
         let reported = self.report(read).await?;
         let (min, max) = (self.store.min_physical_offset().0, self.store.max_physical_offset().0);
@@ -303,25 +281,19 @@ impl Master {
         }
     }
 
-    async fn report(&self, read: &mut OwnedReadHalf) -> Result<i64, Trouble> {
+    async fn report(&self, read: &mut (impl AsyncRead + Unpin)) -> Result<i64, Trouble> {
         let mut bytes = [0; REPORT_BYTES];
-        let limit = self.options.housekeeping;
-        let came = tokio::time::timeout(limit, read.read_exact(&mut bytes)).await;
-        came.map_err(|_| Trouble::Silent(limit))??;
+        within(self.options.housekeeping, read.read_exact(&mut bytes)).await?;
         Ok(frame::decode_report(bytes)?)
     }
 
-    async fn hear(
-        &self,
-        transfer: &Transfer,
-        read: &mut OwnedReadHalf,
-    ) -> Result<std::convert::Infallible, Trouble> {
+    async fn hear(&self, slave: &Slave, read: &mut (impl AsyncRead + Unpin)) -> Result<Infallible, Trouble> {
         loop {
             let reported = self.report(read).await?;
             if self.faults.strikes(FaultPoint::SlaveAck, "") {
                 continue;
             }
-            if transfer.report(reported)? {
+            if slave.transfer.report(reported)? {
                 self.count();
             }
         }
@@ -329,33 +301,37 @@ impl Master {
 
     async fn send(
         &self,
-        transfer: &Transfer,
-        write: &mut OwnedWriteHalf,
-    ) -> Result<std::convert::Infallible, Trouble> {
+        slave: &Slave,
+        write: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Infallible, Trouble> {
+        let mut gate = self.valve.gate();
         loop {
-            let at = transfer.sent();
-            let body = self.store.log_slice(at, self.options.batch_bytes).unwrap_or_default();
-            if body.is_empty() {
-                if at < self.store.min_physical_offset().0 {
-                    return Err(Trouble::TooSlow(at));
-                }
-                let more = self.store.written_past(at);
-                if tokio::time::timeout(self.options.heartbeat, more).await.is_ok() {
-                    continue;
-                }
+            let at = slave.transfer.sent();
+            if at < self.store.min_physical_offset().0 {
+                return Err(Trouble::TooSlow(at));
             }
+            let open = tokio::time::timeout(self.options.heartbeat, gate.open(&self.store, &self.clock, at));
+            let bytes = match open.await {
+                Ok(until) => self.options.batch_bytes.min(usize::try_from(until - at).unwrap_or(0)),
+                Err(_) => 0,
+            };
+            let body = self.store.log_slice(at, bytes).unwrap_or_default();
             // Before the bytes go: the answer to them may come before the write returns.
-            transfer.send(body.len());
+            slave.transfer.send(body.len());
+            slave.meter.add(body.len(), self.clock.now_ms());
             self.write(write, at, body).await?;
         }
     }
 
-    async fn write(&self, write: &mut OwnedWriteHalf, at: i64, body: Bytes) -> Result<(), Trouble> {
+    async fn write(
+        &self,
+        write: &mut (impl AsyncWrite + Unpin),
+        at: i64,
+        body: Bytes,
+    ) -> Result<(), Trouble> {
         let header = Header { physical_offset: at, body_bytes: body.len() }.encode();
         let mut frame = Buf::chain(&header[..], body);
-        let limit = self.options.housekeeping;
-        let written = tokio::time::timeout(limit, write.write_all_buf(&mut frame)).await;
-        Ok(written.map_err(|_| Trouble::Silent(limit))??)
+        within(self.options.housekeeping, write.write_all_buf(&mut frame)).await
     }
 }
 

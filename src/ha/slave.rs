@@ -1,25 +1,28 @@
 //! A slave's side: takes the master's log and appends it, byte for byte, where it belongs.
 //!
 //! Flows in: where the master is (from the NameServer, by way of the broker, or from `haMasterAddress`), and its
-//! frames. Flows out: whole records into the store, and a report of where the log ends after everything that came.
+//! frames. Flows out: whole records into the store, and a report of where the log ends after everything that came. The
+//! first report names where the last message begins: it comes again, and must be the same, or else the master lost its
+//! end and grew anew, which nothing else in the protocol would show.
 //! [`Intake`] decides, without sockets or files; [`Replica::run`] connects, reads, reports, and connects again.
 //! Mirrors `DefaultHAClient`.
 //!
 //! A slave whose log is not its master's (the master lost its end, or was put up anew) would be refused for ever by
 //! Apache's protocol. Here it puts its log aside, where a person finds it, says so in one line, and begins again.
 
+use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::frame::{FrameError, HEADER_BYTES, Header};
-use super::master::HaOptions;
+use super::frame::{HEADER_BYTES, Header};
+use super::{HaOptions, Meter, Trouble, within};
 use crate::clock::Clock;
 use crate::store::{MessageStore, ReplicaError};
 
@@ -34,6 +37,8 @@ const READ_BYTES: usize = 256 << 10;
 pub trait Log {
     /// Returns where the log ends; 0 when there is none.
     fn end(&self) -> i64;
+    /// Returns where the last message begins, and the log from there on; `None` when there is none.
+    fn last(&self) -> Option<(i64, Bytes)>;
     /// Appends as much of `bytes`, which belong at `at`, as is whole; returns how many bytes that was.
     fn append(&self, at: i64, bytes: &[u8]) -> Result<usize, ReplicaError>;
 }
@@ -43,42 +48,13 @@ impl Log for MessageStore {
         self.max_physical_offset().0
     }
 
+    fn last(&self) -> Option<(i64, Bytes)> {
+        self.last_message()
+    }
+
     fn append(&self, at: i64, bytes: &[u8]) -> Result<usize, ReplicaError> {
         self.append_replica(at, bytes)
     }
-}
-
-/// Why a connection to a master ends.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// It failed, or the master ended it.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// The other end does not speak the protocol.
-    #[error("it does not speak the replication protocol: {0}")]
-    Frame(#[from] FrameError),
-    /// The master is somewhere else in its log.
-    #[error("it goes on at {master}, and the log here ends at {here}")]
-    Elsewhere {
-        /// Where the master goes on.
-        master: i64,
-        /// Where our log ends.
-        here: i64,
-    },
-    /// What came cannot be appended.
-    #[error("{0}")]
-    Log(#[from] ReplicaError),
-    /// The master says that it has less than we do.
-    #[error("its log ends at {master}, and the log here at {here}")]
-    Behind {
-        /// Where the master's log ends.
-        master: i64,
-        /// Where ours ends.
-        here: i64,
-    },
-    /// The master said nothing for too long.
-    #[error("it was silent for {} ms", .0.as_millis())]
-    Silent(Duration),
 }
 
 /// What comes from a master over one connection.
@@ -86,6 +62,8 @@ pub enum Trouble {
 pub struct Intake {
     /// Where the next frame begins; `None` while the log is empty, which may begin anywhere.
     next: Option<i64>,
+    /// What the master has yet to send as it is here already.
+    known: Bytes,
     /// What came and is no whole frame yet.
     came: BytesMut,
     /// The beginning of a record whose end is not there yet. It belongs at the end of the log.
@@ -95,15 +73,24 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Begins a connection with a log that ends at `end`.
-    pub fn new(end: i64) -> Self {
-        let next = (end != 0).then_some(end);
-        Self { next, came: BytesMut::new(), begun: BytesMut::new(), is_fresh: true }
+    /// Begins a connection with a log as it is.
+    pub fn new(log: &(impl Log + ?Sized)) -> Self {
+        let end = log.end();
+        let (next, known) = match log.last() {
+            Some((at, known)) => (Some(at), known),
+            None => ((end != 0).then_some(end), Bytes::new()),
+        };
+        Self { next, known, came: BytesMut::new(), begun: BytesMut::new(), is_fresh: true }
     }
 
     /// Returns where bytes from the master go to.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.came
+    }
+
+    /// Returns what the master is told: up to where the log here is its own.
+    pub fn reached(&self, log: &(impl Log + ?Sized)) -> i64 {
+        self.next.filter(|_| !self.known.is_empty()).unwrap_or_else(|| log.end())
     }
 
     /// Takes in the frames that are whole; returns how many there were.
@@ -122,9 +109,17 @@ impl Intake {
             frames += 1;
             self.came.advance(HEADER_BYTES);
             if header.body_bytes > 0 {
+                let mut body = self.came.split_to(header.body_bytes);
+                let again = self.known.len().min(body.len());
+                if body[..again] != self.known[..again] {
+                    return Err(Trouble::Differs(header.physical_offset));
+                }
+                self.known.advance(again);
+                body.advance(again);
                 self.next = Some(header.physical_offset + header.body_bytes as i64);
-                let body = self.came.split_to(header.body_bytes);
-                self.body(log, header.physical_offset, body)?;
+                if !body.is_empty() {
+                    self.body(log, header.physical_offset + again as i64, body)?;
+                }
             }
         }
         Ok(frames)
@@ -150,6 +145,7 @@ impl Intake {
     /// connection does not: the next one begins where this one ended, and then shows it if it is so.
     pub fn disagrees(&self, trouble: &Trouble) -> bool {
         match trouble {
+            Trouble::Differs(_) => true,
             Trouble::Elsewhere { .. } | Trouble::Log(ReplicaError::NoMessage { .. }) => self.is_fresh,
             _ => false,
         }
@@ -167,8 +163,8 @@ pub struct ReplicaView {
     pub last_read_ms: i64,
     /// When something was reported last, milliseconds.
     pub last_write_ms: i64,
-    /// Bytes that came since the start.
-    pub transferred_bytes: u64,
+    /// Bytes that came in the last whole second.
+    pub bytes_per_second: u64,
 }
 
 /// Follows a master.
@@ -180,7 +176,7 @@ pub struct Replica {
     connected: AtomicBool,
     last_read_ms: AtomicI64,
     last_write_ms: AtomicI64,
-    transferred_bytes: AtomicU64,
+    meter: Meter,
     /// Where the master's log ends, when that is before our own end.
     behind: Mutex<Option<i64>>,
     is_behind: tokio::sync::Notify,
@@ -197,7 +193,7 @@ impl Replica {
             connected: AtomicBool::new(false),
             last_read_ms: AtomicI64::new(0),
             last_write_ms: AtomicI64::new(0),
-            transferred_bytes: AtomicU64::new(0),
+            meter: Meter::default(),
             behind: Mutex::default(),
             is_behind: tokio::sync::Notify::new(),
         }
@@ -234,12 +230,16 @@ impl Replica {
             connected: self.is_connected(),
             last_read_ms: self.last_read_ms.load(Ordering::Relaxed),
             last_write_ms: self.last_write_ms.load(Ordering::Relaxed),
-            transferred_bytes: self.transferred_bytes.load(Ordering::Relaxed),
+            bytes_per_second: self.meter.in_last_second(self.clock.now_ms()),
         }
     }
 
-    /// Follows the master until the task is ended.
-    pub async fn run(self: Arc<Self>) {
+    /// Follows the master until the task is ended, over connections that `connect` makes to the address it is given.
+    pub async fn run<S, C>(self: Arc<Self>, connect: impl Fn(String) -> C)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        C: Future<Output = io::Result<S>>,
+    {
         let mut known = self.master.subscribe();
         let mut told = None;
         loop {
@@ -248,9 +248,9 @@ impl Replica {
             };
             let master = master.unwrap_or_default();
             known.mark_unchanged();
-            let mut intake = Intake::new(self.store.end());
+            let mut intake = Intake::new(&*self.store);
             let ended = tokio::select! {
-                ended = self.connection(&master, &mut intake) => ended,
+                ended = self.connection(&connect, &master, &mut intake) => ended,
                 _ = known.changed() => continue,
             };
             let was_connected = self.connected.swap(false, Ordering::Relaxed);
@@ -260,10 +260,10 @@ impl Replica {
             };
             if intake.disagrees(&trouble) || matches!(trouble, Trouble::Behind { .. }) {
                 self.begin_again(&master, &trouble);
-            } else if was_connected || told.as_ref() != Some(&master) {
+            } else if was_connected || told != Some((master.clone(), std::mem::discriminant(&trouble))) {
                 tracing::warn!(%master, "not following the master, will keep trying: {trouble}");
             }
-            told = Some(master);
+            told = Some((master, std::mem::discriminant(&trouble)));
             self.clock.sleep(RETRY_PAUSE).await;
         }
     }
@@ -282,15 +282,18 @@ impl Replica {
         }
     }
 
-    async fn connection(
+    async fn connection<S, C>(
         &self,
+        connect: &impl Fn(String) -> C,
         master: &str,
         intake: &mut Intake,
-    ) -> Result<std::convert::Infallible, Trouble> {
-        let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(master)).await;
-        let mut stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
-        self.report(&mut stream).await?;
+    ) -> Result<Infallible, Trouble>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        C: Future<Output = io::Result<S>>,
+    {
+        let mut stream = within(CONNECT_LIMIT, connect(master.to_owned())).await?;
+        self.report(&mut stream, intake).await?;
         let mut silence = Duration::ZERO;
         loop {
             intake.buffer().reserve(READ_BYTES);
@@ -307,7 +310,7 @@ impl Replica {
                             return Err(Trouble::Silent(silence));
                         }
                     }
-                    self.report(&mut stream).await?;
+                    self.report(&mut stream, intake).await?;
                 }
                 () = self.is_behind.notified() => {
                     let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -324,8 +327,9 @@ impl Replica {
         if bytes == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        self.transferred_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.last_read_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        let now_ms = self.clock.now_ms();
+        self.meter.add(bytes, now_ms);
+        self.last_read_ms.store(now_ms, Ordering::Relaxed);
         let frames = intake.take(&*self.store)?;
         if frames > 0 && !self.connected.swap(true, Ordering::Relaxed) {
             tracing::info!(%master, from = self.store.end(), "following the master");
@@ -333,15 +337,20 @@ impl Replica {
         Ok(frames > 0)
     }
 
-    /// Tells the master where the log ends.
-    async fn report(&self, stream: &mut TcpStream) -> Result<(), Trouble> {
-        let limit = self.options.housekeeping;
-        let report = self.store.end().to_be_bytes();
-        let written = tokio::time::timeout(limit, stream.write_all(&report)).await;
-        written.map_err(|_| Trouble::Silent(limit))??;
+    /// Tells the master up to where its log is here.
+    async fn report(&self, stream: &mut (impl AsyncWrite + Unpin), intake: &Intake) -> Result<(), Trouble> {
+        let report = intake.reached(&*self.store).to_be_bytes();
+        within(self.options.housekeeping, stream.write_all(&report)).await?;
         self.last_write_ms.store(self.clock.now_ms(), Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Connects to a master's replication port.
+pub async fn dial(master: String) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(master).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 #[cfg(test)]
@@ -355,6 +364,12 @@ mod tests {
     impl Log for Fives {
         fn end(&self) -> i64 {
             self.0.lock().unwrap().len() as i64
+        }
+
+        fn last(&self) -> Option<(i64, Bytes)> {
+            let log = self.0.lock().unwrap();
+            let at = log.len().checked_sub(5)?;
+            Some((at as i64, Bytes::copy_from_slice(&log[at..])))
         }
 
         fn append(&self, at: i64, bytes: &[u8]) -> Result<usize, ReplicaError> {
@@ -392,7 +407,7 @@ mod tests {
                 at = to;
             }
             let log = Fives::default();
-            let mut intake = Intake::new(0);
+            let mut intake = Intake::new(&log);
             let mut rest = &sent[..];
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(random.usize(1..=rest.len().min(60)));
@@ -404,29 +419,55 @@ mod tests {
         }
     }
 
-    /// Another place, or something else than messages, at the beginning of a connection shows another log; later it
-    /// ends the connection. Nothing but whole messages is ever appended.
+    /// Another place, another last message, or something else than messages, at the beginning of a connection shows
+    /// another log; later it ends the connection. Nothing but whole messages is ever appended.
     #[test]
     fn disagreement() {
-        let good = [1, 2, 3, 4, 5];
-        let feed = |intake: &mut Intake, log: &Fives, bytes: &[u8]| {
-            intake.buffer().extend_from_slice(bytes);
-            intake.take(log).unwrap_err()
+        let (good, other) = ([1, 2, 3, 4, 5], [1, 2, 3, 4, 6]);
+        let fresh = || {
+            let log = Fives::default();
+            log.append(0, &[good, good].concat()).unwrap();
+            let intake = Intake::new(&log);
+            (log, intake)
         };
-        let log = Fives::default();
-        log.append(0, &good).unwrap();
-        let mut intake = Intake::new(5);
-        let trouble = feed(&mut intake, &log, &frame(0, &[]));
-        assert!(matches!(trouble, Trouble::Elsewhere { master: 0, here: 5 }) && intake.disagrees(&trouble));
-        let mut intake = Intake::new(5);
-        let trouble = feed(&mut intake, &log, &frame(5, &[7; 5]));
-        assert!(intake.disagrees(&trouble), "{trouble}");
-        let mut intake = Intake::new(5);
-        let trouble = feed(&mut intake, &log, &[frame(5, &good), frame(10, &[7; 5])].concat());
-        assert!(!intake.disagrees(&trouble), "{trouble}");
-        assert_eq!(log.end(), 10);
-        let mut intake = Intake::new(10);
-        let trouble = feed(&mut intake, &log, &[0xff; 12]);
-        assert!(matches!(trouble, Trouble::Frame(_)) && !intake.disagrees(&trouble));
+        let feed = |bytes: &[u8]| {
+            let (log, mut intake) = fresh();
+            intake.buffer().extend_from_slice(bytes);
+            let trouble = intake.take(&log).unwrap_err();
+            (intake.disagrees(&trouble), log.end(), trouble)
+        };
+        let (disagrees, end, trouble) = feed(&frame(0, &[]));
+        assert!(disagrees && end == 10 && matches!(trouble, Trouble::Elsewhere { master: 0, here: 5 }));
+        let (disagrees, end, trouble) = feed(&frame(5, &other));
+        assert!(disagrees && end == 10 && matches!(trouble, Trouble::Differs(5)), "{trouble}");
+        let (disagrees, end, trouble) = feed(&[frame(5, &good[..4]), frame(9, &other[4..])].concat());
+        assert!(disagrees && end == 10 && matches!(trouble, Trouble::Differs(9)), "{trouble}");
+        let (disagrees, end, _) = feed(&[frame(5, &good), frame(10, &[7; 5])].concat());
+        assert!(disagrees && end == 10);
+        let (disagrees, end, _) = feed(&[frame(5, &good), frame(10, &good), frame(15, &[7; 5])].concat());
+        assert!(!disagrees && end == 15);
+        let (disagrees, _, trouble) = feed(&[0xff; 12]);
+        assert!(!disagrees && matches!(trouble, Trouble::Frame(_)));
+    }
+
+    /// The last message is asked for again, is not appended twice, and counts for the master only when it came.
+    #[test]
+    fn the_last_message_again() {
+        let (log, good) = (Fives::default(), [1, 2, 3, 4, 5]);
+        assert_eq!(Intake::new(&log).reached(&log), 0);
+        log.append(0, &[good, good].concat()).unwrap();
+        let mut intake = Intake::new(&log);
+        assert_eq!(intake.reached(&log), 5);
+        for (sent, reached) in [
+            (frame(5, &[]), 5),
+            (frame(5, &good[..2]), 7),
+            (frame(7, &[&good[2..], &good[..1]].concat()), 10),
+            (frame(11, &good[1..]), 15),
+        ] {
+            intake.buffer().extend_from_slice(&sent);
+            assert_eq!(intake.take(&log).unwrap(), 1);
+            assert_eq!(intake.reached(&log), reached);
+        }
+        assert_eq!(log.end(), 15);
     }
 }

@@ -131,6 +131,37 @@ impl MessageStore {
         (start < end).then(|| file.view().slice(start..end))
     }
 
+    /// Returns where the last message of the log begins, and the log from there on, uncopied; `None` when the log's
+    /// last file has no message.
+    pub fn last_message(&self) -> Option<(i64, Bytes)> {
+        let end = self.log.written();
+        let file_start =
+            (end - 1).div_euclid(self.log.files().file_bytes() as i64) * self.log.files().file_bytes() as i64;
+        // Behind the last message that reached a queue there is hardly another one.
+        let mut at = self.lock_dispatcher().last_record.max(file_start);
+        let mut last = None;
+        while at < end {
+            match self.log.at(at, |bytes| match inspect(bytes, false) {
+                Found::Record(record) => Some(i64::from(record.total_size)),
+                _ => None,
+            })? {
+                Some(size) => (last, at) = (Some(at), at + size),
+                None => break,
+            }
+        }
+        Some((last?, self.log_slice(last?, usize::MAX)?))
+    }
+
+    /// Returns when the message at `at`, or the first one of the next file when the file ends there, was stored,
+    /// milliseconds; `None` when the log ends there, or nothing begins there.
+    pub fn next_message_stored_at(&self, at: i64) -> Option<i64> {
+        let at = at.max(self.log.min());
+        match self.log.at(at, |bytes| inspect(bytes, false) == Found::Blank) {
+            Some(true) => self.log.store_timestamp(self.log.next_file(at)),
+            _ => self.log.store_timestamp(at),
+        }
+    }
+
     /// Resolves once the log is longer than `at`.
     pub async fn written_past(&self, at: i64) {
         loop {

@@ -7,6 +7,7 @@ mod first_sight;
 mod fuzz_corpus;
 mod golden;
 mod ha;
+mod ha_sim;
 mod kit;
 mod plain;
 mod tidy;
