@@ -9,7 +9,7 @@
 //! What groups consumed from the slave while the master was away is told to the master when it is back, unless the
 //! group has gone on there: Apache forgets it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +30,7 @@ use crate::wire::body::topic::TopicConfigSerializeWrapper;
 use crate::wire::code::{request, response};
 use crate::wire::command::{Command, Request};
 use crate::wire::fields::NoHeader;
+use crate::wire::header::group::GetSubscriptionGroupConfigRequestHeader;
 use crate::wire::header::offset::UpdateConsumerOffsetRequestHeader;
 
 /// Pause between two copies.
@@ -38,11 +39,16 @@ const PERIOD: Duration = Duration::from_secs(3);
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// Pause after the master could not be reached.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The master's offsets as they were copied last: what differs from them was consumed here.
+const MASTERS_OFFSETS_FILE: &str = "masterOffset.json";
 /// Bytes of a timer checkpoint as Apache writes it.
 const TIMER_CHECKPOINT_BYTES: usize = 56;
 
 /// Committed offsets by `topic@group` and queue.
 type Offsets = BTreeMap<String, BTreeMap<i32, i64>>;
+
+/// What a master is told that was consumed here: topic, group, queue, offset.
+type Told = (String, String, i32, i64);
 
 /// What a slave knows of its master.
 pub(crate) struct Slave {
@@ -65,6 +71,7 @@ struct Copied {
     delays: Option<DelayOffsetSerializeWrapper>,
     timers: Vec<u8>,
     offsets: Offsets,
+    told: Vec<Told>,
 }
 
 impl Slave {
@@ -213,8 +220,8 @@ impl Slave {
     }
 }
 
-/// Takes over what changed on the master since the last time. Where a group went on here while the master was away,
-/// and did not there, the master is told.
+/// Takes over what the master has. Where a group went on here while the master was away, and not further there, the
+/// master is told, and makes the group where it does not know it and may.
 async fn take_offsets(
     broker: &Broker,
     slave: &Slave,
@@ -222,42 +229,66 @@ async fn take_offsets(
     masters: Offsets,
     first: bool,
 ) -> Result<(), String> {
-    let before = std::mem::replace(&mut slave.copied().offsets, masters.clone());
+    let mut before = std::mem::replace(&mut slave.copied().offsets, masters.clone());
+    let file = broker.config_dir.join(MASTERS_OFFSETS_FILE);
+    if first && before.is_empty() {
+        // This process is new, its directory may not be.
+        match persist::load::<ConsumerOffsetSerializeWrapper>(&file) {
+            Ok(found) => before = found.map(|found| found.offset_table).unwrap_or_default(),
+            Err(cause) => tracing::warn!("what groups consumed here meanwhile stays unknown: {cause}"),
+        }
+    }
+    if before != masters {
+        let table = ConsumerOffsetSerializeWrapper { offset_table: masters.clone(), ..Default::default() };
+        // Before the offsets themselves: whatever is then further here than in this file was consumed here.
+        if let Err(cause) = persist::save(&file, &table) {
+            tracing::error!("cannot save the master's offsets: {cause}");
+        }
+    }
     let here = broker.offsets.snapshot().offset_table;
-    let (taken, told) = split(&before, masters, &here, first);
+    let (taken, mut told) = split(&before, masters, &here);
     broker.offsets.take_over(taken);
     broker.saving.soon();
-    for (topic, group, queue_id, offset) in told {
+    // A master that refuses is not told again before it is another one.
+    let last_told = std::mem::replace(&mut slave.copied().told, told.clone());
+    if !first {
+        told.retain(|offset| !last_told.contains(offset));
+    }
+    let groups: BTreeSet<&str> = told.iter().map(|(_, group, ..)| group.as_str()).collect();
+    for group in groups {
+        let header = GetSubscriptionGroupConfigRequestHeader { group: group.into() };
+        call(client, Request::new(request::GET_SUBSCRIPTIONGROUP_CONFIG, &header)).await?;
+    }
+    for (topic, group, queue_id, offset) in &told {
         let header = UpdateConsumerOffsetRequestHeader {
-            consumer_group: group.into(),
-            topic: topic.into(),
-            queue_id,
-            commit_offset: offset,
+            consumer_group: group.as_str().into(),
+            topic: topic.as_str().into(),
+            queue_id: *queue_id,
+            commit_offset: *offset,
         };
         call(client, Request::new(request::UPDATE_CONSUMER_OFFSET, &header)).await?;
     }
     Ok(())
 }
 
-/// What is taken from the master, and what it is told: topic, group, queue, offset.
-fn split(
-    before: &Offsets,
-    mut masters: Offsets,
-    here: &Offsets,
-    first: bool,
-) -> (Offsets, Vec<(String, String, i32, i64)>) {
+/// What is taken from the master, and what it is told: `before` is what it had the last time, `here` what the slave
+/// has. Nothing is told by a slave that never copied.
+fn split(before: &Offsets, mut masters: Offsets, here: &Offsets) -> (Offsets, Vec<Told>) {
     let at = |table: &Offsets, key: &str, queue_id: i32| table.get(key)?.get(&queue_id).copied();
     let mut told = Vec::new();
     for (key, queues) in here {
         let Some((topic, group)) = key.split_once('@') else { continue };
         for (&queue_id, &offset) in queues {
             let (known, now) = (at(before, key, queue_id), at(&masters, key, queue_id));
-            // The master restarted with what it had, and the group went on here.
-            if known == now && now.is_none_or(|now| offset > now) {
+            let went_on_here = known.map_or(now.is_none() || !before.is_empty(), |known| offset > known);
+            // The master may have gone on after the last copy, or after its start; where it went back, or has
+            // forgotten, somebody wanted it so.
+            let is_ahead = now.is_none_or(|now| offset > now);
+            if went_on_here && is_ahead && known <= now {
                 if let Some(queues) = masters.get_mut(key) {
                     queues.remove(&queue_id);
                 }
-                if first && !before.is_empty() {
+                if !before.is_empty() {
                     told.push((topic.to_owned(), group.to_owned(), queue_id, offset));
                 }
             }
@@ -301,18 +332,33 @@ mod tests {
         table
     }
 
-    /// The master's word counts where it changed; what was consumed here meanwhile is kept, and told once.
+    /// What was consumed here meanwhile is kept and told, also when the master went on after the last copy; the master's
+    /// word counts where it is further, where it went back, and for a slave that never copied.
     #[test]
     fn offsets_of_both() {
-        let before = offsets(&[("T@g", 0, 5), ("T@g", 1, 5), ("T@g", 2, 5)]);
-        let masters = offsets(&[("T@g", 0, 5), ("T@g", 1, 2), ("T@g", 2, 9)]);
-        let here = offsets(&[("T@g", 0, 8), ("T@g", 1, 8), ("T@g", 2, 8), ("T@h", 0, 3)]);
-        let (taken, told) = split(&before, masters.clone(), &here, true);
-        assert_eq!(taken, offsets(&[("T@g", 1, 2), ("T@g", 2, 9)]));
+        let before = offsets(&[("T@g", 0, 5), ("T@g", 1, 5), ("T@g", 2, 5), ("T@g", 3, 5), ("T@gone", 0, 5)]);
+        let masters = offsets(&[("T@g", 0, 5), ("T@g", 1, 2), ("T@g", 2, 9), ("T@g", 3, 6), ("T@new", 0, 1)]);
+        let here = offsets(&[
+            ("T@g", 0, 8),
+            ("T@g", 1, 8),
+            ("T@g", 2, 8),
+            ("T@g", 3, 8),
+            ("T@gone", 0, 8),
+            ("T@h", 0, 3),
+            ("T@new", 0, 2),
+        ]);
+        let (taken, told) = split(&before, masters.clone(), &here);
+        let mut wanted = offsets(&[("T@g", 1, 2), ("T@g", 2, 9)]);
+        wanted.insert("T@new".to_owned(), BTreeMap::new());
+        assert_eq!(taken, wanted);
         let named =
             |topic: &str, group: &str, queue, offset| (topic.to_owned(), group.to_owned(), queue, offset);
-        assert_eq!(told, [named("T", "g", 0, 8), named("T", "h", 0, 3)]);
-        assert!(split(&before, masters.clone(), &here, false).1.is_empty());
-        assert!(split(&Offsets::new(), masters, &here, true).1.is_empty());
+        let wanted =
+            [named("T", "g", 0, 8), named("T", "g", 3, 8), named("T", "h", 0, 3), named("T", "new", 0, 2)];
+        assert_eq!(told, wanted);
+        let unmoved = split(&before, masters.clone(), &before);
+        assert_eq!(unmoved, (masters.clone(), Vec::new()));
+        let (taken, told) = split(&Offsets::new(), masters.clone(), &here);
+        assert_eq!((taken, told), (masters, Vec::new()));
     }
 }

@@ -10,7 +10,9 @@ final class Raw implements AutoCloseable {
     static final int PULL_MESSAGE = 11;
     static final int QUERY_CONSUMER_OFFSET = 14;
     static final int UPDATE_CONSUMER_OFFSET = 15;
+    static final int GET_MAX_OFFSET = 30;
     static final int HEART_BEAT = 34;
+    static final int GET_BROKER_CLUSTER_INFO = 106;
     static final int GET_BROKER_HA_STATUS = 907;
     static final int GET_TOPIC_CONFIG = 351;
 

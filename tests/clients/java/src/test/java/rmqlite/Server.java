@@ -7,6 +7,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -43,6 +44,8 @@ final class Server implements AutoCloseable {
     private Process process;
     /** Whether this is a broker without a NameServer, and its flags are keys. */
     private boolean alone;
+    /** The whole command line of a server that is none of the usual ones; the NameServers are known without it. */
+    private List<String> arguments;
     private String ports = "";
     private String namesrv;
     private String broker;
@@ -123,11 +126,38 @@ final class Server implements AutoCloseable {
         }
     }
 
+    /** A server with this command line, run by a wrapper, for clients that ask these NameServers. */
+    static Server with(Path dir, String namesrv, List<String> wrapper, String... arguments) {
+        Assumptions.assumeTrue(executable() != null, "needs servers of its own: set RMQ_LITE_BIN");
+        Assumptions.assumeFalse(shared().isApache(), "the stand-in for Apache takes no properties file");
+        Server server = new Server(dir, false);
+        server.wrapper = wrapper;
+        server.arguments = List.of(arguments);
+        server.namesrv = namesrv;
+        server.startAgain();
+        return server;
+    }
+
     /** Waits until the slave beside this master has copied a topic. */
     void slaveKnows(String topic) {
-        Until.holds("the slave has the topic " + topic, STOP, () -> {
-            try (Raw raw = new Raw(beside.get(0).broker)) {
+        beside.get(0).knows(topic);
+    }
+
+    /** Waits until this broker has a topic. */
+    void knows(String topic) {
+        Until.holds("the broker at " + broker + " has the topic " + topic, STOP, () -> {
+            try (Raw raw = new Raw(broker)) {
                 return raw.call(Raw.GET_TOPIC_CONFIG, null, "topic", topic).getCode() == 0;
+            }
+        });
+    }
+
+    /** Waits until this master counts so many slaves as copies. */
+    void awaitSlaves(int count) {
+        Until.holds(count + " slaves of " + broker + " are in sync", STOP, () -> {
+            try (Raw raw = new Raw(broker)) {
+                byte[] status = raw.call(Raw.GET_BROKER_HA_STATUS, null).getBody();
+                return new String(status, StandardCharsets.UTF_8).contains("\"inSyncSlaveNums\":" + count + ",");
             }
         });
     }
@@ -168,6 +198,12 @@ final class Server implements AutoCloseable {
 
     private void launch(String namesrvPort, String brokerPort) throws IOException {
         Path file = dir.resolve("ports.json");
+        if (arguments != null) {
+            List<String> command = new ArrayList<>(arguments);
+            command.addAll(List.of("--ports-file", file.toString()));
+            run(command, file);
+            return;
+        }
         if (alone) {
             List<String> command = new ArrayList<>(List.of("broker", "--bind", "127.0.0.1", "-n", namesrv, "--ports-file",
                 file.toString(), "--set", "brokerName=b", "--set", "listenPort=" + brokerPort,
@@ -211,7 +247,7 @@ final class Server implements AutoCloseable {
             throw notReady;
         }
         ports = Files.readString(file);
-        namesrv = namesrv != null && alone ? namesrv : field("namesrv");
+        namesrv = namesrv != null && (alone || arguments != null) ? namesrv : field("namesrv");
         broker = field("broker");
     }
 
@@ -231,6 +267,11 @@ final class Server implements AutoCloseable {
             broker = Admin.of(this).masterAddress();
         }
         return broker;
+    }
+
+    /** Where this server's own NameServer listens; nothing when it has none. */
+    String ownNamesrv() {
+        return field("namesrv");
     }
 
     /** Whether this is Apache's own server, with which the tests prove themselves. */
@@ -269,6 +310,14 @@ final class Server implements AutoCloseable {
         ended();
     }
 
+    /** Sends the server's process a signal such as {@code STOP}. */
+    void signal(String name) throws IOException, InterruptedException {
+        Process kill = new ProcessBuilder("kill", "-" + name, Long.toString(process.pid())).inheritIO().start();
+        if (kill.waitFor() != 0) {
+            throw new AssertionError("kill -" + name + " of the server fails");
+        }
+    }
+
     private int ended() {
         try {
             if (!process.waitFor(STOP.toMillis(), TimeUnit.MILLISECONDS)) {
@@ -284,7 +333,7 @@ final class Server implements AutoCloseable {
     /** Starts the ended server on the same ports and the same data. */
     void startAgain() {
         try {
-            launch(port(namesrv), port(broker));
+            launch(arguments != null ? "" : port(namesrv), arguments != null ? "" : port(broker));
         } catch (IOException e) {
             throw new AssertionError("the server does not start again", e);
         }

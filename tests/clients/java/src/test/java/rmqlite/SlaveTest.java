@@ -3,7 +3,6 @@ package rmqlite;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -24,15 +23,6 @@ class SlaveTest extends ClientTest {
         return bodies;
     }
 
-    private static void awaitSlaves(Server server, int count) {
-        Until.holds(count + " slaves are in sync", SOON, () -> {
-            try (Raw raw = new Raw(server.broker())) {
-                byte[] status = raw.call(Raw.GET_BROKER_HA_STATUS, null).getBody();
-                return new String(status, StandardCharsets.UTF_8).contains("\"inSyncSlaveNums\":" + count + ",");
-            }
-        });
-    }
-
     /** Under SYNC_MASTER a send is a success with a slave, and says that there is none without; it is stored either way. */
     @Test
     void syncMasterWaitsForItsSlave() throws Exception {
@@ -41,7 +31,7 @@ class SlaveTest extends ClientTest {
         assertEquals(SendStatus.SLAVE_NOT_AVAILABLE, producer(alone).send(message(topic, "m")).getSendStatus());
         assertEquals(Set.of("m"), readAll(alone, topic));
         Server both = closing(Server.own("--slave", "--slave-port", "0", "--set", "brokerRole=SYNC_MASTER"));
-        awaitSlaves(both, 1);
+        both.awaitSlaves(1);
         String other = Admin.of(both).createTopic(both, Names.unique("both"), 4);
         List<String> sent = send(producer(both), other, "m", 200);
         assertEquals(new HashSet<>(sent), readAll(both, other));
@@ -54,7 +44,7 @@ class SlaveTest extends ClientTest {
     @Test
     void consumersReadOnFromTheSlave() throws Exception {
         Server group = closing(Server.group("brokerRole=SYNC_MASTER"));
-        awaitSlaves(group, 1);
+        group.awaitSlaves(1);
         String topic = Admin.of(group).createTopic(group, Names.unique("failover"), 4);
         DefaultMQProducer producer = producer(group);
         List<String> before = send(producer, topic, "before", 100);
