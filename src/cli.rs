@@ -16,6 +16,7 @@ mod dlq;
 mod http;
 mod instance;
 mod start;
+pub mod store;
 
 use args::{Cli, Command, Invocation};
 
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
             Command::Stop(args) => client_runtime(instance::stop(args)),
             Command::Dlq(args) => client_runtime(dlq::dlq(args)),
             Command::Clock(args) => client_runtime(clock::clock(args)),
+            Command::Store(args) => store::run(&args),
             Command::Env(args) => client_runtime(instance::env(args)),
             Command::Bench(args) => bench::run(&args).unwrap_or_else(|cause| {
                 eprintln!("rmq-lite: {cause:#}");

@@ -21,6 +21,7 @@ mod flush;
 mod index_file;
 mod mapped_file;
 mod mapped_queue;
+pub mod offline;
 mod options;
 mod put;
 mod queues;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::BenchArgs;
+use super::store::StoreArgs;
 use crate::config::keys::Timings;
 use crate::config::{self, Advertise, Choices, Role, Settings, SettingsError};
 
@@ -63,6 +64,9 @@ pub enum Command {
     /// Put load on a server and measure it
     #[command(subcommand)]
     Bench(BenchArgs),
+    /// Look into a store's directory without a server
+    #[command(subcommand)]
+    Store(StoreArgs),
 }
 
 /// Flags of `start`.
@@ -560,7 +564,8 @@ impl Invocation {
     }
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("allowed is KEY=VALUE, such as flushDiskType=SYNC_FLUSH".to_owned()),

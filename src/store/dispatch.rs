@@ -72,6 +72,38 @@ struct Wanted<'a> {
     delay: &'a [u8],
 }
 
+impl<'a> Wanted<'a> {
+    #[inline]
+    fn of(record: &MessageRecord<'a>) -> Self {
+        let mut wanted = Self::default();
+        for_each_property(record.properties, |name, value| match name {
+            b"TAGS" => wanted.tags = value,
+            b"KEYS" => wanted.keys = value,
+            b"UNIQ_KEY" => wanted.unique_key = value,
+            b"DELAY" => wanted.delay = value,
+            _ => {}
+        });
+        wanted
+    }
+}
+
+/// Returns the entry that a record gets in its queue; none for halves of transactions and what was rolled back.
+pub(crate) fn entry_of(record: &MessageRecord<'_>, delay_level_ms: &[u64]) -> Option<QueueEntry> {
+    sys_flag::is_queued(record.sys_flag).then(|| QueueEntry {
+        physical_offset: PhysicalOffset(record.physical_offset),
+        size: record.total_size,
+        tags_code: entry_tags_code(record, &Wanted::of(record), delay_level_ms),
+    })
+}
+
+/// Returns the hashes under which a record is entered in the index.
+pub(crate) fn index_hashes_of(record: &MessageRecord<'_>) -> SmallVec<[i32; 8]> {
+    if sys_flag::transaction_type(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
+        return SmallVec::new();
+    }
+    index_hashes(record.topic, &Wanted::of(record))
+}
+
 impl Dispatcher {
     /// Makes a dispatcher that begins at `at`.
     pub(crate) fn starting_at(at: i64) -> Self {
@@ -100,14 +132,7 @@ impl Dispatcher {
     }
 
     fn record(&mut self, targets: &Targets<'_>, record: &MessageRecord<'_>) -> Result<(), Error> {
-        let mut wanted = Wanted::default();
-        for_each_property(record.properties, |name, value| match name {
-            b"TAGS" => wanted.tags = value,
-            b"KEYS" => wanted.keys = value,
-            b"UNIQ_KEY" => wanted.unique_key = value,
-            b"DELAY" => wanted.delay = value,
-            _ => {}
-        });
+        let wanted = Wanted::of(record);
         if sys_flag::is_queued(record.sys_flag) {
             self.queue(targets, record, &wanted)?;
         }
@@ -209,8 +234,21 @@ fn index_record(
     if wanted.unique_key.is_empty() && wanted.keys.is_empty() {
         return;
     }
-    let topic = TopicHash::new(record.topic);
-    let mut hashes = SmallVec::<[i32; 8]>::new();
+    let hashes = index_hashes(record.topic, wanted);
+    match index.put(&hashes, physical, record.store_timestamp, targets.now_ms) {
+        Ok(Some(end_timestamp)) => (targets.index_filled)(end_timestamp),
+        // The message itself is stored and in its queue: only finding it by key fails.
+        Err(error) if !LOGGED.swap(true, Ordering::Relaxed) => {
+            tracing::error!(%error, "messages cannot be indexed");
+        }
+        Ok(None) | Err(_) => {}
+    }
+}
+
+#[inline]
+fn index_hashes(topic: &str, wanted: &Wanted<'_>) -> SmallVec<[i32; 8]> {
+    let topic = TopicHash::new(topic);
+    let mut hashes = SmallVec::new();
     let mut enter = |key: &[u8]| {
         if let Ok(key) = std::str::from_utf8(key)
             && !key.is_empty()
@@ -220,14 +258,7 @@ fn index_record(
     };
     enter(wanted.unique_key);
     wanted.keys.split(|&byte| byte == b' ').for_each(enter);
-    match index.put(&hashes, physical, record.store_timestamp, targets.now_ms) {
-        Ok(Some(end_timestamp)) => (targets.index_filled)(end_timestamp),
-        // The message itself is stored and in its queue: only finding it by key fails.
-        Err(error) if !LOGGED.swap(true, Ordering::Relaxed) => {
-            tracing::error!(%error, "messages cannot be indexed");
-        }
-        Ok(None) | Err(_) => {}
-    }
+    hashes
 }
 
 impl MessageStore {

@@ -19,10 +19,10 @@ use super::mapped_file::map_owned;
 use super::{Error, PhysicalOffset};
 use crate::wire::message::{java_string_hash, java_string_hash_from};
 
-const HEADER_BYTES: usize = 40;
-const ENTRY_BYTES: usize = 20;
+pub(crate) const HEADER_BYTES: usize = 40;
+pub(crate) const ENTRY_BYTES: usize = 20;
 /// Digits of a file's name: local time to the millisecond.
-const NAME_DIGITS: usize = 17;
+pub(crate) const NAME_DIGITS: usize = 17;
 
 /// Returns the length of an index file.
 pub(crate) const fn file_bytes(slots: u32, entries: u32) -> u64 {
@@ -67,14 +67,14 @@ struct IndexFile {
 
 /// The header's fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Header {
-    begin_timestamp: i64,
-    end_timestamp: i64,
-    begin_physical: i64,
-    end_physical: i64,
-    slots_used: i32,
+pub(crate) struct Header {
+    pub(crate) begin_timestamp: i64,
+    pub(crate) end_timestamp: i64,
+    pub(crate) begin_physical: i64,
+    pub(crate) end_physical: i64,
+    pub(crate) slots_used: i32,
     /// Number of the next entry; at least 1.
-    count: i32,
+    pub(crate) count: i32,
 }
 
 impl Index {
@@ -341,7 +341,7 @@ impl IndexFile {
 }
 
 impl Header {
-    fn read(map: &[u8]) -> Self {
+    pub(crate) fn read(map: &[u8]) -> Self {
         Self {
             begin_timestamp: read_i64(map, 0),
             end_timestamp: read_i64(map, 8),
