@@ -65,6 +65,14 @@ impl Filter {
         }
     }
 
+    /// Returns the tag codes that alone can match; `None` when any may.
+    pub fn codes(&self) -> Option<&[i64]> {
+        match self {
+            Self::Tag(TagFilter::AnyOf(codes)) => Some(codes),
+            Self::Tag(TagFilter::All) | Self::Sql(_) => None,
+        }
+    }
+
     /// Says whether the record itself has to be looked at.
     #[inline]
     pub fn needs_record(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Held pulls: who waits for the next message of which queue.
 //!
 //! A pull that finds nothing registers here and awaits; an arrival that passes its tag filter wakes it, and any
-//! arrival one that filters by SQL92, which then looks for itself: the sender's thread reads no record. Pops wait here
-//! too, for any queue of their topic; an arrival wakes one of each group. The waiting itself, its time-out included, is
+//! arrival one that filters by SQL92, which then looks for itself: the sender's thread reads no record. Pulls for tags are
+//! found by the tag, so that those for other tags cost an arrival nothing, however many they are. Pops wait here too, for any queue of their topic; an arrival wakes one of each group. The waiting itself, its time-out included, is
 //! the request's own `await` (see [`super::pull`] and [`super::pop`]). Mirrors `PullRequestHoldService`,
 //! `ManyPullRequest` and `PopLongPollingService`, without their sweeps.
 
@@ -10,13 +10,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::filter::Filter;
 use crate::store::{Arrival, QueueOffset};
 
 /// Held pulls by topic, then by queue.
-type Table = HashMap<Arc<str>, HashMap<i32, Vec<Waiter>>>;
+type Table = HashMap<Arc<str>, HashMap<i32, Waiters>>;
 
 /// The held pulls of one broker.
 ///
@@ -36,6 +37,17 @@ const POPS: i32 = -1;
 struct Pop {
     group: Box<str>,
     queue_id: i32,
+}
+
+/// Who waits for one queue.
+#[derive(Default)]
+struct Waiters {
+    /// For whatever comes: pulls without a tag, and all pops, the longest waiting first.
+    any: Vec<Waiter>,
+    /// Pulls for tags, by their id …
+    tagged: HashMap<u64, Waiter>,
+    /// … which stands under the code of each of their tags.
+    by_code: HashMap<i64, SmallVec<[u64; 2]>>,
 }
 
 struct Waiter {
@@ -89,7 +101,7 @@ impl PullHold {
         let mut table = self.lock();
         let topic = table.get_key_value(topic).map_or_else(|| Arc::from(topic), |(known, _)| known.clone());
         let queue = table.entry(topic.clone()).or_default().entry(queue_id).or_default();
-        queue.push(Waiter { id, offset, filter, pop, wake });
+        queue.add(Waiter { id, offset, filter, pop, wake });
         drop(table);
         Held { hold: self.clone(), topic, queue_id, id, woken }
     }
@@ -104,11 +116,9 @@ impl PullHold {
         for arrival in arrivals {
             let Some(queues) = table.get_mut(&arrival.topic) else { continue };
             if let Some(queue) = queues.get_mut(&arrival.queue_id) {
-                awake.extend(queue.extract_if(.., |waiter| {
-                    arrival.max_offset > waiter.offset && waiter.filter.matches_code(arrival.tags_code)
-                }));
+                queue.take_due(arrival, &mut awake);
             }
-            if let Some(pops) = queues.get_mut(&POPS) {
+            if let Some(pops) = queues.get_mut(&POPS).map(|pops| &mut pops.any) {
                 let from = awake.len();
                 let mut at = 0;
                 while let Some(waiter) = pops.get(at) {
@@ -134,7 +144,8 @@ impl PullHold {
             return;
         }
         let mut table = self.lock();
-        let Some(pops) = table.get_mut(topic).and_then(|queues| queues.get_mut(&POPS)) else { return };
+        let pops = table.get_mut(topic).and_then(|queues| queues.get_mut(&POPS));
+        let Some(pops) = pops.map(|pops| &mut pops.any) else { return };
         let of_group = |waiter: &Waiter| waiter.pop.as_ref().is_some_and(|pop| *pop.group == *group);
         let Some(at) = pops.iter().position(of_group) else { return };
         let waiter = pops.remove(at);
@@ -147,7 +158,7 @@ impl PullHold {
         let table = self.lock();
         let pops = table.get(topic).and_then(|queues| queues.get(&POPS));
         let same = |pop: &Pop| *pop.group == *group && pop.queue_id == queue_id;
-        pops.map_or(0, |pops| pops.iter().filter(|it| it.pop.as_ref().is_some_and(same)).count())
+        pops.map_or(0, |pops| pops.any.iter().filter(|it| it.pop.as_ref().is_some_and(same)).count())
     }
 
     /// Wakes every held pull, so that each answers with what there is.
@@ -177,6 +188,47 @@ impl PullHold {
     }
 }
 
+impl Waiters {
+    fn add(&mut self, waiter: Waiter) {
+        match waiter.filter.codes() {
+            Some(codes) if waiter.pop.is_none() => {
+                for code in codes {
+                    self.by_code.entry(*code).or_default().push(waiter.id);
+                }
+                self.tagged.insert(waiter.id, waiter);
+            }
+            _ => self.any.push(waiter),
+        }
+    }
+
+    /// Takes the pulls that a message is for.
+    fn take_due(&mut self, arrival: &Arrival, due: &mut Vec<Waiter>) {
+        due.extend(self.any.extract_if(.., |waiter| arrival.max_offset > waiter.offset));
+        let Some(ids) = self.by_code.get(&arrival.tags_code) else { return };
+        let is_due = |id: &&u64| self.tagged.get(*id).is_some_and(|it| arrival.max_offset > it.offset);
+        let ids: SmallVec<[u64; 8]> = ids.iter().filter(is_due).copied().collect();
+        due.extend(ids.into_iter().filter_map(|id| self.take(id)));
+    }
+
+    /// Takes a pull for tags off.
+    fn take(&mut self, id: u64) -> Option<Waiter> {
+        let waiter = self.tagged.remove(&id)?;
+        for code in waiter.filter.codes().unwrap_or_default() {
+            if let Some(ids) = self.by_code.get_mut(code) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.by_code.remove(code);
+                }
+            }
+        }
+        Some(waiter)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.tagged.is_empty()
+    }
+}
+
 fn wants(waiter: &Waiter, arrival: &Arrival) -> bool {
     let queue_id = waiter.pop.as_ref().map_or(POPS, |pop| pop.queue_id);
     (queue_id < 0 || queue_id == arrival.queue_id) && waiter.filter.matches_code(arrival.tags_code)
@@ -199,7 +251,9 @@ impl Drop for Held {
         let mut table = self.hold.lock();
         let Some(queues) = table.get_mut(&self.topic) else { return };
         let Some(queue) = queues.get_mut(&self.queue_id) else { return };
-        queue.retain(|waiter| waiter.id != self.id);
+        if queue.take(self.id).is_none() {
+            queue.any.retain(|waiter| waiter.id != self.id);
+        }
         if queue.is_empty() {
             queues.remove(&self.queue_id);
             if queues.is_empty() {
@@ -235,6 +289,23 @@ mod tests {
         hold.arrived(&[arrival(1, 7, 98)]);
         held.woken().await;
         drop(held);
+        assert!(hold.is_empty() && hold.lock().is_empty());
+    }
+
+    /// Pulls for tags are found by any of their tags, twice named or not, and leave nothing under the others; those for
+    /// no tag at all sleep on.
+    #[tokio::test]
+    async fn wakes_by_tag() {
+        let hold = Arc::new(PullHold::default());
+        let pull =
+            |tags: &str| hold.hold("T", 1, QueueOffset(0), Arc::new(Filter::compile("TAG", tags).unwrap()));
+        let mut pulls = [pull("a || b || a"), pull("b"), pull("c"), pull("||"), pull("*")];
+        hold.arrived(&[arrival(1, 1, 98)]);
+        let woken = pulls.each_mut().map(|it| futures_util::FutureExt::now_or_never(it.woken()).is_some());
+        assert_eq!(woken, [true, true, false, false, true]);
+        let left: Vec<i64> = hold.lock()["T"][&1].by_code.keys().copied().collect();
+        assert_eq!(left, [99]);
+        drop(pulls);
         assert!(hold.is_empty() && hold.lock().is_empty());
     }
 

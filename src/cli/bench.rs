@@ -4,16 +4,19 @@
 //! on stderr, exit code 1 when nothing got through. Works on any server that speaks the protocol. Stands where
 //! `org.apache.rocketmq.example.benchmark.*` would, but is no client: OS threads with blocking sockets patch
 //! and scan raw frames, because a client library costs more than the server it is to measure. It knows one
-//! broker at a time, sends no heartbeat, joins no group and commits no offset.
+//! broker at a time. Only an orderly consumer and the crowd around a producer send heartbeats.
 
+mod args;
 mod connection;
 mod consumer;
+mod crowd;
 mod frame;
 mod histogram;
 mod load;
 mod probe;
 mod process;
 mod producer;
+mod replication;
 mod report;
 
 use std::net::SocketAddr;
@@ -21,10 +24,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand};
 
+pub use args::BenchArgs;
+use args::{AmountArgs, TargetArgs};
 use connection::{Connection, Target, find_broker, resolve};
-use consumer::{AtEnd, Puller, Queue};
+use consumer::{AtEnd, Kind, Puller, Queue};
+use crowd::{Crowd, CrowdPlan};
 use frame::{SendFrame, code, push_request, topic_name};
 use load::{Load, Outcome};
 use process::{Processes, own_cpu_us};
@@ -39,160 +44,6 @@ const DURATION: Duration = Duration::from_secs(10);
 const RECEIVE_GRACE: Duration = Duration::from_secs(5);
 /// Work that a server does after its last answer (flushing, building queues) still counts as its cost.
 const SETTLE: Duration = Duration::from_millis(300);
-
-/// What `rmq-lite bench` can do.
-#[derive(Clone, Debug, Subcommand)]
-pub enum BenchArgs {
-    /// Send messages as fast as they are acknowledged, or at a given rate
-    Producer(ProducerArgs),
-    /// Pull what topics hold
-    Consumer(ConsumerArgs),
-    /// Send at a given rate and measure the time until a held pull receives each message
-    Latency(LatencyArgs),
-    /// Measure the memory that idle connections cost a server
-    Idle(IdleArgs),
-    /// Start a server and measure the time from exec to its first acknowledged message
-    First(FirstArgs),
-}
-
-/// Whom to load and how to tell the result.
-#[derive(Args, Clone, Debug)]
-pub struct TargetArgs {
-    /// NameServer to ask for the broker
-    #[arg(long, short = 'n', value_name = "HOST:PORT", default_value = "127.0.0.1:9876")]
-    namesrv: String,
-    /// Broker to connect to, without asking a NameServer
-    #[arg(long, short = 'b', value_name = "HOST:PORT")]
-    broker: Option<String>,
-    /// Topic; created by the first send
-    #[arg(long, short = 't', default_value = "rmq-lite-bench")]
-    topic: String,
-    /// Measure CPU time and memory of these processes, too (the server, on this machine)
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
-    server_pid: Vec<u32>,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    json: bool,
-    /// Show no progress
-    #[arg(long, short)]
-    quiet: bool,
-}
-
-/// How much to load.
-#[derive(Args, Clone, Debug)]
-pub struct AmountArgs {
-    /// Stop after this many messages
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    messages: Option<u64>,
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    duration: Option<Duration>,
-    /// Queues of each topic; what the route says when the topic exists, else 4
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    queues: Option<u32>,
-}
-
-/// `bench producer`
-#[derive(Args, Clone, Debug)]
-pub struct ProducerArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-    #[command(flatten)]
-    amount: AmountArgs,
-    /// Spread the messages over this many topics, named TOPIC-00000 and so on
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    topics: u32,
-    /// Connections, each with its own thread
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    connections: u32,
-    /// Requests in flight per connection
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    in_flight: u32,
-    /// Bytes of a message's body
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
-    size: u32,
-    /// Messages per second over all connections; without it as fast as possible
-    #[arg(long, value_parser = rate)]
-    rate: Option<f64>,
-    /// A property of each message, such as DELAY=3 or TRAN_MSG=true; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
-    property: Vec<(String, String)>,
-}
-
-/// `bench consumer`
-#[derive(Args, Clone, Debug)]
-pub struct ConsumerArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-    #[command(flatten)]
-    amount: AmountArgs,
-    /// Pull from this many topics, named TOPIC-00000 and so on
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    topics: u32,
-    /// Connections, each with its own thread and its own share of the queues
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    connections: u32,
-    /// Pulls in flight per connection, at most one per queue
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    in_flight: u32,
-    /// Consumer group named in the pulls
-    #[arg(long, default_value = "rmq-lite-bench")]
-    group: String,
-    /// At the end of a queue start again, until --messages or --duration is reached
-    #[arg(long)]
-    rewind: bool,
-}
-
-/// `bench latency`
-#[derive(Args, Clone, Debug)]
-pub struct LatencyArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-    #[command(flatten)]
-    amount: AmountArgs,
-    /// Messages per second
-    #[arg(long, default_value = "1000", value_parser = rate)]
-    rate: f64,
-    /// Bytes of a message's body
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=16_000_000))]
-    size: u32,
-    /// Consumer group named in the pulls
-    #[arg(long, default_value = "rmq-lite-bench")]
-    group: String,
-}
-
-/// `bench idle`
-#[derive(Args, Clone, Debug)]
-pub struct IdleArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-    /// Connections to open
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    connections: u32,
-    /// Bytes of the one message that each connection sends
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
-    size: u32,
-}
-
-/// `bench first`
-#[derive(Args, Clone, Debug)]
-pub struct FirstArgs {
-    /// Where the broker will listen
-    #[arg(long, short = 'b', value_name = "HOST:PORT")]
-    broker: String,
-    /// Topic; created by the send
-    #[arg(long, short = 't', default_value = "rmq-lite-bench")]
-    topic: String,
-    /// Give up after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
-    limit: Duration,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    json: bool,
-    /// The command that starts the server
-    #[arg(last = true, required = true)]
-    command: Vec<String>,
-}
 
 /// A load, resolved: what the threads need to know.
 #[derive(Clone, Debug)]
@@ -223,6 +74,10 @@ pub struct BenchOptions {
     pub group: String,
     /// Start again at the end of a queue.
     pub rewind: bool,
+    /// What kind of consumer pulls.
+    kind: Kind,
+    /// Who is there while messages are sent.
+    crowd: Option<CrowdPlan>,
     /// Whose cost to measure.
     pub server_pids: Vec<u32>,
     /// Print JSON.
@@ -240,13 +95,24 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
             let (connections, in_flight, size, rate) =
                 (args.connections, args.in_flight, args.size, args.rate);
             let properties = args.property.clone();
-            produce(&BenchOptions { connections, in_flight, size, properties, rate, ..base }.limited())
+            let crowd = (args.groups > 0 || args.held > 0).then(|| CrowdPlan {
+                groups: args.groups,
+                held: args.held,
+                held_topic: args.held_topic.clone().unwrap_or_else(|| base.topic.clone()),
+            });
+            let options = BenchOptions { connections, in_flight, size, properties, rate, crowd, ..base };
+            produce(&options.limited())
         }
         BenchArgs::Consumer(args) => {
             let base = BenchOptions::resolve(&args.target, Some(&args.amount), args.topics)?;
             let (group, rewind) = (args.group.clone(), args.rewind);
             let (connections, in_flight) = (args.connections, args.in_flight);
-            let options = BenchOptions { connections, in_flight, group, rewind, ..base };
+            let kind = match &args.sql {
+                Some(expression) => Kind::Sql(expression.clone()),
+                None if args.ordered => Kind::Orderly,
+                None => Kind::Free,
+            };
+            let options = BenchOptions { connections, in_flight, group, rewind, kind, ..base };
             consume(&if rewind { options.limited() } else { options })
         }
         BenchArgs::Latency(args) => {
@@ -259,6 +125,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
             let server = Processes(options.server_pids);
             let (count, size) = (args.connections, args.size as usize);
             probe::idle_memory(options.broker, &options.topic, count, size, &server)?.print(options.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BenchArgs::CatchUp(args) => {
+            let broker = resolve(&args.broker)?;
+            let master = Processes(args.server_pid.clone());
+            replication::catch_up(broker, &master, args.slaves, args.limit, &args.command)?
+                .print(args.json)?;
             Ok(ExitCode::SUCCESS)
         }
         BenchArgs::First(args) => {
@@ -295,6 +168,8 @@ impl BenchOptions {
             duration: amount.and_then(|it| it.duration),
             group: "rmq-lite-bench".to_owned(),
             rewind: false,
+            kind: Kind::Free,
+            crowd: None,
             server_pids: target.server_pid.clone(),
             json: target.json,
             quiet: target.quiet,
@@ -336,6 +211,7 @@ impl BenchOptions {
 }
 
 fn produce(options: &BenchOptions) -> anyhow::Result<ExitCode> {
+    let crowd = options.crowd.as_ref().map(|plan| gather(options, plan)).transpose()?;
     let connections = options.connect(options.connections)?;
     let meter = Meter::start(options)?;
     let load = Load::start(options.messages, options.duration);
@@ -343,8 +219,22 @@ fn produce(options: &BenchOptions) -> anyhow::Result<ExitCode> {
         let producer = Producer::new(connection, options.plan(index, None), &load);
         move || producer.run()
     });
-    let outcome = load::run(&load, jobs.collect(), options.quiet);
-    finish(&Report::new("producer", &outcome, meter.stop()?), &outcome, options)
+    let mut outcome = load::run(&load, jobs.collect(), options.quiet);
+    let cost = meter.stop()?;
+    let answered = crowd.map_or(Ok(0), Crowd::leave)?;
+    if answered > 0 {
+        outcome.fail("a held pull was answered, which no message is for".to_owned(), answered);
+    }
+    finish(&Report::new("producer", &outcome, cost), &outcome, options)
+}
+
+fn gather(options: &BenchOptions, plan: &CrowdPlan) -> anyhow::Result<Crowd> {
+    let mut connection = Connection::open(options.broker)?;
+    let topic = plan.held_topic.clone();
+    prepare_queues(&mut connection, options)?;
+    // The last message before the load: the pulls begin behind it.
+    let held_on = prepare_queues(&mut connection, &BenchOptions { topic, ..options.clone() })?;
+    Crowd::gather(options.broker, &options.topic, &held_on, plan)
 }
 
 fn consume(options: &BenchOptions) -> anyhow::Result<ExitCode> {
@@ -364,11 +254,14 @@ fn consume(options: &BenchOptions) -> anyhow::Result<ExitCode> {
     let jobs = connections.into_iter().zip(0..).map(|(connection, index)| {
         let own = all.iter().skip(index).step_by(count as usize).cloned().collect();
         let (group, in_flight) = (options.group.clone(), options.in_flight as usize);
-        let puller = Puller::new(connection, group, own, at_end, in_flight, None, &load);
+        let kind = options.kind.clone();
+        let puller = Puller::new(connection, group, kind, own, at_end, in_flight, None, &load);
         move || puller.run()
     });
     let outcome = load::run(&load, jobs.collect(), options.quiet);
-    finish(&Report::new("consumer", &outcome, meter.stop()?), &outcome, options)
+    let report = Report::new(options.kind.name(), &outcome, meter.stop()?);
+    let looks = matches!(options.kind, Kind::Sql(_));
+    finish(&if looks { report.passed(outcome.passed) } else { report }, &outcome, options)
 }
 
 fn latency(options: &BenchOptions) -> anyhow::Result<ExitCode> {
@@ -381,8 +274,8 @@ fn latency(options: &BenchOptions) -> anyhow::Result<ExitCode> {
     let arriving = load.receiving_side();
     let producer = Producer::new(sending, options.plan(0, Some(run)), &load);
     let held = queues.len();
-    let puller =
-        Puller::new(receiving, options.group.clone(), queues, AtEnd::Hold, held, Some(run), &arriving);
+    let group = options.group.clone();
+    let puller = Puller::new(receiving, group, Kind::Free, queues, AtEnd::Hold, held, Some(run), &arriving);
     let (mut sent, mut received) = std::thread::scope(|scope| {
         let receiving = scope.spawn(|| puller.run());
         let sent = load::run(&load, vec![|| producer.run()], options.quiet);
@@ -454,27 +347,4 @@ impl Meter {
             server_anonymous_kib: Some(self.server.anonymous_kib()?),
         })
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let value = text.trim_end_matches('s').parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(value)
-        .ok()
-        .filter(|it| !it.is_zero())
-        .ok_or_else(|| "must be more than 0".to_owned())
-}
-
-fn property(text: &str) -> Result<(String, String), String> {
-    let plain =
-        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\');
-    let (name, value) = text.split_once('=').ok_or("allowed is NAME=VALUE")?;
-    if plain(name) && plain(value) {
-        return Ok((name.to_owned(), value.to_owned()));
-    }
-    Err("allowed are visible ASCII characters without quotes and backslashes".to_owned())
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if value > 0.0 && value <= 1e9 { Ok(value) } else { Err("must be more than 0".to_owned()) }
 }

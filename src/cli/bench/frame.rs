@@ -26,6 +26,8 @@ const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 const OPAQUE_BASE: u32 = 1_000_000_000;
 /// The version we claim to be: V5_3_3.
 const VERSION: u32 = 479;
+/// The flag of a request that wants no answer (`RPC_ONEWAY`).
+const ONEWAY: u32 = 2;
 
 /// RocketMQ's codes for what the load generator asks.
 pub(super) mod code {
@@ -33,6 +35,14 @@ pub(super) mod code {
     pub(crate) const SEND_MESSAGE_V2: u32 = 310;
     /// `PULL_MESSAGE`.
     pub(crate) const PULL_MESSAGE: u32 = 11;
+    /// `UPDATE_CONSUMER_OFFSET`.
+    pub(crate) const UPDATE_CONSUMER_OFFSET: u32 = 15;
+    /// `HEART_BEAT`.
+    pub(crate) const HEART_BEAT: u32 = 34;
+    /// `LOCK_BATCH_MQ`.
+    pub(crate) const LOCK_BATCH_MQ: u32 = 41;
+    /// `GET_BROKER_HA_STATUS`.
+    pub(crate) const GET_BROKER_HA_STATUS: u32 = 907;
     /// `GET_MAX_OFFSET`.
     pub(crate) const GET_MAX_OFFSET: u32 = 30;
     /// `GET_ROUTEINFO_BY_TOPIC`.
@@ -52,6 +62,15 @@ pub(super) mod code {
 /// Appends a request frame; `fields` are the header's extFields and must need no JSON escaping beyond what
 /// they already carry. `slot` comes back in [`Answer::slot`].
 pub(super) fn push_request(out: &mut Vec<u8>, code: u32, slot: u32, fields: &[(&str, &str)], body: &[u8]) {
+    push_frame(out, code, 0, slot, fields, body);
+}
+
+/// Appends a request that is not answered.
+pub(super) fn push_oneway(out: &mut Vec<u8>, code: u32, fields: &[(&str, &str)]) {
+    push_frame(out, code, ONEWAY, 0, fields, &[]);
+}
+
+fn push_frame(out: &mut Vec<u8>, code: u32, flag: u32, slot: u32, fields: &[(&str, &str)], body: &[u8]) {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
     let _ = write!(out, "{{\"code\":{code},\"extFields\":{{");
@@ -61,7 +80,7 @@ pub(super) fn push_request(out: &mut Vec<u8>, code: u32, slot: u32, fields: &[(&
     }
     let _ = write!(
         out,
-        "}},\"flag\":0,\"language\":\"RUST\",\"opaque\":{},\"serializeTypeCurrentRPC\":\"JSON\",\
+        "}},\"flag\":{flag},\"language\":\"RUST\",\"opaque\":{},\"serializeTypeCurrentRPC\":\"JSON\",\
          \"version\":{VERSION}}}",
         OPAQUE_BASE + slot
     );

@@ -93,6 +93,8 @@ pub(super) struct Outcome {
     pub(super) messages: u64,
     /// Their bodies (sent) or whole records (received).
     pub(super) bytes: u64,
+    /// Messages that a filter let pass, where `messages` are those that it was asked about.
+    pub(super) passed: u64,
     /// How long each took.
     pub(super) latency: Histogram,
     /// What went wrong, by text.
@@ -107,6 +109,7 @@ impl Outcome {
         Self {
             messages: 0,
             bytes: 0,
+            passed: 0,
             latency: Histogram::new(),
             failures: BTreeMap::new(),
             elapsed: Duration::ZERO,
@@ -128,6 +131,7 @@ impl Outcome {
     fn merge(&mut self, other: Self) {
         self.messages += other.messages;
         self.bytes += other.bytes;
+        self.passed += other.passed;
         self.latency.merge(&other.latency);
         for (text, count) in other.failures {
             self.fail(text, count);

@@ -33,14 +33,8 @@ pub(super) fn first_acknowledged(
         bail!("something already listens on {broker}");
     }
     let frame = SendFrame::new(topic, 1, 1, 4, 1_024);
-    let (program, arguments) = command.split_first().context("a command to start is missing")?;
     let started = Instant::now();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot start {program}"))?;
+    let mut child = spawn(command)?;
     let result = loop {
         if send_one(broker, &frame).is_ok() {
             break Ok(started.elapsed());
@@ -49,12 +43,20 @@ pub(super) fn first_acknowledged(
             break Err(anyhow::anyhow!("no message was acknowledged within {} s", limit.as_secs()));
         }
         if let Some(status) = child.try_wait()? {
-            bail!("{program} ended with {status} before it acknowledged a message");
+            bail!("{} ended with {status} before it acknowledged a message", command[0]);
         }
         std::thread::sleep(RETRY_PAUSE);
     };
     stop(&mut child)?;
     result
+}
+
+/// Starts a server in the background; what it prints on stdout is lost.
+pub(super) fn spawn(command: &[String]) -> anyhow::Result<Child> {
+    let (program, arguments) = command.split_first().context("a command to start is missing")?;
+    let mut process = Command::new(program);
+    process.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    process.spawn().with_context(|| format!("cannot start {program}"))
 }
 
 fn send_one(broker: SocketAddr, frame: &SendFrame) -> anyhow::Result<()> {
@@ -65,7 +67,8 @@ fn send_one(broker: SocketAddr, frame: &SendFrame) -> anyhow::Result<()> {
     })
 }
 
-fn stop(child: &mut Child) -> anyhow::Result<()> {
+/// Ends a server that [`spawn`] started.
+pub(super) fn stop(child: &mut Child) -> anyhow::Result<()> {
     let pid = Pid::from_child(child);
     if child.try_wait()?.is_none() {
         kill_process(pid, Signal::TERM)?;

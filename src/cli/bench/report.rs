@@ -43,12 +43,15 @@ pub(super) struct Report {
     seconds: f64,
     per_second: f64,
     mib_per_second: f64,
-    /// Producer: send to acknowledgement. Consumer: one pull. Latency: send to receipt.
+    /// Producer: send to acknowledgement. Consumer, filter, orderly: one pull. Latency: send to receipt.
     #[serde(flatten)]
     latency: Percentiles,
     /// Latency only: send to acknowledgement.
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledged: Option<Percentiles>,
+    /// Filter only, where `messages` are those that were looked at: how many of them came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed: Option<u64>,
     /// CPU time of this process per message.
     client_cpu_us: f64,
     /// CPU time of the `--server-pid` processes per message.
@@ -85,6 +88,7 @@ impl Report {
             mib_per_second: round(outcome.bytes as f64 / seconds / f64::from(1 << 20)),
             latency: Percentiles::from(&outcome.latency),
             acknowledged: None,
+            passed: None,
             client_cpu_us: each(cost.client_cpu_us),
             server_cpu_us: cost.server_cpu_us.map(each),
             server_anonymous_kib: cost.server_anonymous_kib,
@@ -95,6 +99,12 @@ impl Report {
     /// Adds the time to acknowledgement.
     pub(super) fn acknowledged(mut self, latency: &Histogram) -> Self {
         self.acknowledged = Some(latency.into());
+        self
+    }
+
+    /// Adds how many of the messages that were looked at came.
+    pub(super) fn passed(mut self, count: u64) -> Self {
+        self.passed = Some(count);
         self
     }
 
@@ -117,11 +127,14 @@ impl Report {
             self.errors
         );
         let what = match self.mode {
-            "consumer" => "pull → answer",
+            "consumer" | "filter" | "orderly" => "pull → answer",
             "latency" => "send → receipt",
             _ => "send → acknowledgement",
         };
         println!("  {what}  p50 {:.0} µs  p99 {:.0} µs  p99.9 {:.0} µs", lat.p50_us, lat.p99_us, lat.p999_us);
+        if let Some(passed) = self.passed {
+            println!("  the filter let {passed} messages pass");
+        }
         if let Some(ack) = &self.acknowledged {
             let (p50, p99, p999) = (ack.p50_us, ack.p99_us, ack.p999_us);
             println!("  send → acknowledgement  p50 {p50:.0} µs  p99 {p99:.0} µs  p99.9 {p999:.0} µs");
