@@ -276,6 +276,7 @@ setting_of() { # setting_of <load> <server>: the RocketMQ key that its server ne
 }
 serves() { # serves <server> <load>: the floor stores and holds nothing
     case $1/$2 in
+    apache/send-groups) return 1 ;; # see docs/performance.md
     apache/* | rmq/*) ;;
     floor/pull | */send-4x32 | */send-1x1 | */send-64x1 | */send-topics | */send-16k) ;;
     *) return 1 ;;

@@ -154,6 +154,12 @@ impl<'a> Puller<'a> {
         if let Err(error) = self.drive() {
             self.load.count(0, 1);
             self.outcome.fail(format!("connection lost: {error:#}"), 1);
+        } else if matches!(self.kind, Kind::Orderly) {
+            // The next run would find them locked for a minute: Apache keeps the locks of clients that are gone.
+            let request = self.lock_request(code::UNLOCK_BATCH_MQ);
+            if let Err(error) = self.connection.call(&request, |_| Ok(())) {
+                self.outcome.fail(format!("the queues stay locked: {error:#}"), 1);
+            }
         }
         self.outcome
     }
@@ -167,7 +173,7 @@ impl<'a> Puller<'a> {
             let over = self.load.is_over(now_ns);
             if !over {
                 if matches!(self.kind, Kind::Orderly) && now_ns - self.locked_ns > LOCK_INTERVAL_NS {
-                    let request = self.lock_request();
+                    let request = self.lock_request(code::LOCK_BATCH_MQ);
                     self.connection.write(&request)?;
                     self.locked_ns = now_ns;
                 }
@@ -190,7 +196,7 @@ impl<'a> Puller<'a> {
         topics.dedup();
         let client_id = self.client_id();
         heartbeat(&mut self.connection, &client_id, std::slice::from_ref(&self.group), &topics)?;
-        let request = self.lock_request();
+        let request = self.lock_request(code::LOCK_BATCH_MQ);
         let queues = self.queues.len();
         self.connection.call(&request, |answer| {
             let locked: LockedQueues = serde_json::from_slice(answer.body)?;
@@ -212,8 +218,8 @@ impl<'a> Puller<'a> {
         format!("bench-{}-{}", std::process::id(), first.unwrap_or_default())
     }
 
-    /// Its answer has a slot that no queue has.
-    fn lock_request(&self) -> Vec<u8> {
+    /// Asks to lock or to unlock every queue. The answer has a slot that no queue has.
+    fn lock_request(&self, code: u32) -> Vec<u8> {
         let queues = self.queues.iter().map(|queue| {
             let (topic, queue_id) = (&queue.topic, queue.queue_id);
             format!("{{\"brokerName\":\"{BROKER_NAME}\",\"queueId\":{queue_id},\"topic\":\"{topic}\"}}")
@@ -223,7 +229,7 @@ impl<'a> Puller<'a> {
         let body =
             format!("{{\"clientId\":\"{client_id}\",\"consumerGroup\":\"{group}\",\"mqSet\":[{queues}]}}");
         let mut request = Vec::new();
-        push_request(&mut request, code::LOCK_BATCH_MQ, self.queues.len() as u32, &[], body.as_bytes());
+        push_request(&mut request, code, self.queues.len() as u32, &[], body.as_bytes());
         request
     }
 

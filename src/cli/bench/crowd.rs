@@ -17,6 +17,8 @@ use super::frame::{code, push_request};
 const CONNECTIONS_MAX: u32 = 100;
 /// A server that has said nothing for this long has told everybody of everybody.
 const QUIET: Duration = Duration::from_millis(500);
+/// How often pulls that are answered at once are sent.
+const ATTEMPTS_MAX: usize = 10;
 /// How long a pull asks to be held.
 const HOLD_MS: &str = "600000";
 /// `PullSysFlag`: may be held (2), carries its subscription (4).
@@ -35,7 +37,11 @@ pub(super) struct CrowdPlan {
 
 /// Everybody who is there.
 #[derive(Debug)]
-pub(super) struct Crowd(Vec<Connection>);
+pub(super) struct Crowd {
+    connections: Vec<Connection>,
+    /// Pulls that were answered, by their number.
+    answered: Vec<u32>,
+}
 
 impl Crowd {
     /// Registers groups that subscribe to `topic`, and starts pulls behind the ends of `queues`, one queue after
@@ -56,58 +62,67 @@ impl Crowd {
             }
             connections.push(connection);
         }
-        for (index, connection) in (0..).zip(&mut connections) {
-            let mut requests = Vec::new();
-            for number in (index..plan.held).step_by(count as usize) {
+        let mut crowd = Self { connections, answered: Vec::new() };
+        crowd.answered = (0..plan.held).collect();
+        // Apache answers some at once when many come together.
+        for _ in 0..ATTEMPTS_MAX {
+            for number in std::mem::take(&mut crowd.answered) {
                 let queue = &queues[number as usize % queues.len()];
-                let group = group_name(number);
-                let fields = [
-                    ("consumerGroup", group.as_str()),
-                    ("topic", &queue.topic),
-                    ("queueId", &queue.queue_id.to_string()),
-                    ("queueOffset", &queue.offset.to_string()),
-                    ("maxMsgNums", "32"),
-                    ("sysFlag", PULL_HELD),
-                    ("commitOffset", "0"),
-                    ("suspendTimeoutMillis", HOLD_MS),
-                    ("subscription", &format!("never-{number}")),
-                    ("subVersion", "0"),
-                    ("expressionType", "TAG"),
-                ];
-                push_request(&mut requests, code::PULL_MESSAGE, number, &fields, &[]);
+                let connection = &mut crowd.connections[(number % count) as usize];
+                connection.write(&pull(number, queue))?;
             }
-            connection.write(&requests)?;
+            // Each member of a group is told of it, too; nobody else reads that.
+            crowd.listen(QUIET)?;
+            if crowd.answered.is_empty() {
+                return Ok(crowd);
+            }
         }
-        let mut crowd = Self(connections);
-        // Each member of a group is told of it; nobody else reads that.
-        match crowd.listen(QUIET)? {
-            0 => Ok(crowd),
-            answered => bail!("{answered} of {} pulls were answered, not held", plan.held),
-        }
+        bail!("{} of {} pulls were answered, not held", crowd.answered.len(), plan.held)
     }
 
     /// Ends it; returns how many held pulls were answered.
     pub(super) fn leave(mut self) -> anyhow::Result<u64> {
-        self.listen(Duration::ZERO)
+        self.listen(Duration::ZERO)?;
+        Ok(self.answered.len() as u64)
     }
 
-    /// Reads until every connection was silent for `quiet`; returns how many answers there were.
-    fn listen(&mut self, quiet: Duration) -> anyhow::Result<u64> {
-        let mut answers = 0;
+    /// Reads until every connection was silent for `quiet`, and notes which pulls were answered.
+    fn listen(&mut self, quiet: Duration) -> anyhow::Result<()> {
         loop {
             std::thread::sleep(quiet);
             let mut silent = true;
-            for connection in &mut self.0 {
+            for connection in &mut self.connections {
                 while connection.readable_within(Duration::ZERO)? {
                     silent = false;
-                    connection.read(|answer| answers += u64::from(answer.slot.is_some()))?;
+                    connection.read(|answer| self.answered.extend(answer.slot))?;
                 }
             }
             if silent || quiet.is_zero() {
-                return Ok(answers);
+                return Ok(());
             }
         }
     }
+}
+
+/// A pull behind the end of a queue, for a tag of its own.
+fn pull(number: u32, queue: &Queue) -> Vec<u8> {
+    let group = group_name(number);
+    let fields = [
+        ("consumerGroup", group.as_str()),
+        ("topic", &queue.topic),
+        ("queueId", &queue.queue_id.to_string()),
+        ("queueOffset", &queue.offset.to_string()),
+        ("maxMsgNums", "32"),
+        ("sysFlag", PULL_HELD),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", HOLD_MS),
+        ("subscription", &format!("never-{number}")),
+        ("subVersion", "0"),
+        ("expressionType", "TAG"),
+    ];
+    let mut request = Vec::new();
+    push_request(&mut request, code::PULL_MESSAGE, number, &fields, &[]);
+    request
 }
 
 /// Says that a client is a member of these groups, each of which subscribes to everything of these topics.

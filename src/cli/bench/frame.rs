@@ -41,6 +41,8 @@ pub(super) mod code {
     pub(crate) const HEART_BEAT: u32 = 34;
     /// `LOCK_BATCH_MQ`.
     pub(crate) const LOCK_BATCH_MQ: u32 = 41;
+    /// `UNLOCK_BATCH_MQ`.
+    pub(crate) const UNLOCK_BATCH_MQ: u32 = 42;
     /// `GET_BROKER_HA_STATUS`.
     pub(crate) const GET_BROKER_HA_STATUS: u32 = 907;
     /// `GET_MAX_OFFSET`.
