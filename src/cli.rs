@@ -15,6 +15,7 @@ mod cluster;
 mod dlq;
 mod http;
 mod instance;
+mod replication;
 mod start;
 pub mod store;
 
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
             Command::Dlq(args) => client_runtime(dlq::dlq(args)),
             Command::Clock(args) => client_runtime(clock::clock(args)),
             Command::Store(args) => store::run(&args),
+            Command::Replication(args) => client_runtime(replication::replication(args)),
             Command::Env(args) => client_runtime(instance::env(args)),
             Command::Bench(args) => bench::run(&args).unwrap_or_else(|cause| {
                 eprintln!("rmq-lite: {cause:#}");

@@ -207,6 +207,15 @@ pub enum SettingsError {
         /// The id.
         id: i64,
     },
+    /// Automatic failover was asked for.
+    #[error(
+        "{origin}: enableDLegerCommitLog=true asks for automatic failover, which is not available; leave it out, and \
+make one broker of the name SYNC_MASTER and the others SLAVE with brokerId=1, 2, ..."
+    )]
+    Raft {
+        /// Where the key was set.
+        origin: String,
+    },
     /// A slave was to have a slave beside it.
     #[error("--slave starts a slave beside a master, and brokerRole is SLAVE; leave one of them out")]
     SlaveOfSlave,

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::broker::Broker;
 use crate::broker::name;
+use crate::ha::master::SlaveView;
 use crate::remoting::Routes;
 use crate::wire::body::heartbeat::ConsumeType;
 use crate::wire::code;
@@ -41,6 +42,7 @@ pub fn scrape(broker: &Broker, routes: &[Arc<Routes<Broker>>]) -> String {
     lag(&mut sheet, broker);
     transactions(&mut sheet, broker);
     storage(&mut sheet, broker);
+    replication(&mut sheet, broker);
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string takes any text");
     text
@@ -181,14 +183,6 @@ fn storage(sheet: &mut Sheet<'_>, broker: &Broker) {
         Some(Unit::Bytes),
         [(local(), behind)],
     );
-    let end = store.max_physical_offset().0;
-    let lags = broker.ha.slaves().into_iter().map(|slave| {
-        (
-            vec![("slave", slave.address.to_string()), ("in_sync", slave.in_sync.to_string())],
-            end - slave.acked,
-        )
-    });
-    sheet.gauge("rocketmq_ha_slave_lag", "Log that a slave has not acknowledged", Some(Unit::Bytes), lags);
     if let Some(oldest_ms) = store.earliest_store_timestamp() {
         let age_ms = (broker.clock.now_ms() - oldest_ms).max(0);
         let unit = Some(Unit::Other("milliseconds".to_owned()));
@@ -197,6 +191,39 @@ fn storage(sheet: &mut Sheet<'_>, broker: &Broker) {
             "Age of the oldest message",
             unit,
             [(local(), age_ms)],
+        );
+    }
+}
+
+/// Replication, for which Apache has no metrics.
+fn replication(sheet: &mut Sheet<'_>, broker: &Broker) {
+    let slaves = broker.ha.slaves();
+    let of = |look: fn(&SlaveView) -> i64| {
+        let row = |slave: &SlaveView| {
+            let labels = [("slave", slave.address.to_string()), ("in_sync", slave.in_sync.to_string())];
+            (labels.to_vec(), look(slave))
+        };
+        slaves.iter().map(row).collect::<Vec<_>>()
+    };
+    let in_sync = slaves.iter().filter(|slave| slave.in_sync).count() as i64;
+    sheet.gauge("rocketmq_ha_slaves_in_sync", "Slaves that count as copies", None, one(in_sync));
+    let help = "Log that a slave has not acknowledged";
+    sheet.gauge("rocketmq_ha_slave_lag", help, Some(Unit::Bytes), of(|slave| slave.lag_bytes));
+    let unit = Some(Unit::Other("milliseconds".to_owned()));
+    let help = "Age of the first message that a slave has not acknowledged";
+    sheet.gauge("rocketmq_ha_slave_lag", help, unit, of(|slave| slave.lag_ms));
+    let sent = slaves.iter().map(|slave| slave.bytes_per_second as i64).sum();
+    let help = "Log sent to slaves in the last second";
+    sheet.gauge("rocketmq_ha_sent_per_second", help, Some(Unit::Bytes), one(sent));
+    let paused = i64::from(broker.ha.valve.flow().paused);
+    sheet.gauge("rocketmq_ha_paused", "Whether replication is held back by order", None, one(paused));
+    if let Some(slave) = &broker.slave {
+        let connected = i64::from(slave.replica.is_connected());
+        sheet.gauge(
+            "rocketmq_ha_master_connected",
+            "Whether this slave hears its master",
+            None,
+            one(connected),
         );
     }
 }

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::oneshot;
 
-use crate::broker::address::Address;
-use crate::broker::{self, Broker, BrokerOptions};
+use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::keys::BrokerKeys;
 use crate::config::{Role, Settings};
@@ -23,8 +24,12 @@ use crate::faults::Faults;
 use crate::lifecycle::Lifecycle;
 use crate::namesrv::{self, NameServer, Neighbour};
 use crate::remoting::{Listener, Routes};
-use crate::store::{self, MessageStore};
-use crate::web;
+use crate::store;
+use crate::web::{self, Which};
+
+mod seat;
+
+use seat::{House, Running, Seat};
 
 /// Time that calls get to end when the server stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
@@ -113,17 +118,25 @@ pub struct Endpoints {
 pub struct Server {
     endpoints: Endpoints,
     name_server: Option<Arc<NameServer>>,
-    broker: Option<Arc<Broker>>,
-    /// The slave beside the broker.
-    slave: Option<Arc<Broker>>,
+    seats: Arc<Seats>,
     clock: Clock,
     faults: Faults,
-    /// Listeners and connections: ended first, so that nothing new comes in.
+    /// Listeners and connections of NameServer and console: ended first, so that nothing new comes in.
     front: Lifecycle,
-    /// Everything that must outlive the last call.
+    /// What must outlive the last call.
     back: Lifecycle,
     /// Removes the directory of an ephemeral server when dropped.
     _directory: Option<tempfile::TempDir>,
+}
+
+/// Where the brokers of the process sit.
+struct Seats {
+    /// The broker, whatever its role.
+    broker: Option<Arc<Seat>>,
+    /// The slave beside it.
+    slave: Option<Arc<Seat>>,
+    /// Runs what must come to its end although the one who asked for it is gone.
+    life: Lifecycle,
 }
 
 struct BrokerSockets {
@@ -160,30 +173,28 @@ impl Server {
         let directory = make_directories(&settings)?;
 
         let own_name_server = name_server_socket.as_ref().map(local).transpose()?;
+        let house = House { settings: settings.clone(), name_server: own_name_server, clock: clock.clone() };
         let broker = match &broker_sockets {
             Some(sockets) => {
-                let place = BrokerPlace {
-                    keys: settings.broker.clone(),
-                    config_file: settings.broker_config_path(),
-                    advertised_port: settings.advertise.as_ref().and_then(|advertise| advertise.port),
-                };
-                Some(build_broker(&settings, place, sockets, own_name_server, &clock, &faults)?)
+                let port = settings.advertise.as_ref().and_then(|advertise| advertise.port);
+                let (keys, config_file) = (settings.broker.clone(), settings.broker_config_path());
+                Some(Seat::new(house.clone(), keys, config_file, port, faults.clone(), sockets)?)
             }
             None => None,
         };
         let slave = match settings.slave.as_ref().zip(slave_sockets.as_ref()) {
             Some((slave, sockets)) => {
-                let keys = slave.keys.clone();
-                let config_file = keys.config_dir().join("broker.properties");
-                let place = BrokerPlace { keys, config_file, advertised_port: None };
+                let config_file = slave.keys.config_dir().join("broker.properties");
                 // Failures are ordered for the master.
-                Some(build_broker(&settings, place, sockets, own_name_server, &clock, &Faults::default())?)
+                let faults = Faults::default();
+                Some(Seat::new(house, slave.keys.clone(), config_file, None, faults, sockets)?)
             }
             None => None,
         };
+        let seats = Arc::new(Seats { broker, slave, life: back.clone() });
         let name_server = match &name_server_socket {
             Some(socket) => {
-                let neighbour = broker.clone().map(|broker| broker as Arc<dyn Neighbour>);
+                let neighbour = seats.broker.clone().map(|seat| seat as Arc<dyn Neighbour>);
                 let mut keys = settings.namesrv.clone();
                 keys.listen_port = local(socket)?.port().into();
                 Some(NameServer::new(keys, clock.clone(), neighbour)?)
@@ -213,29 +224,26 @@ impl Server {
             let idle = seconds(settings.namesrv.server_channel_max_idle_time_seconds);
             serve(socket, routes, server.clone(), &clock, idle, &front)?;
         }
-        let mut broker_routes = Vec::new();
-        if let (Some(broker), Some(sockets)) = (&broker, broker_sockets) {
-            endpoints.broker = Some(dialable(local(&sockets.main)?));
-            endpoints.broker_fast = Some(dialable(local(&sockets.fast)?));
-            endpoints.broker_ha = Some(dialable(local(&sockets.ha)?));
-            broker_routes.extend(serve_broker(broker, sockets, &settings, &clock, &front, &back)?);
-            if !broker.registration.settled(REGISTER_LIMIT).await {
+        if let (Some(seat), Some(sockets)) = (&seats.broker, broker_sockets) {
+            let addresses = seat.addresses().map(Some);
+            [endpoints.broker, endpoints.broker_fast, endpoints.broker_ha] = addresses;
+            seat.serve(sockets)?;
+            if !seat.settled().await {
                 tracing::warn!(
                     "no NameServer has taken the registration yet; clients will not find this broker"
                 );
             }
         }
-        if let (Some(slave), Some(sockets)) = (&slave, slave_sockets) {
-            endpoints.slave = Some(dialable(local(&sockets.main)?));
-            serve_broker(slave, sockets, &settings, &clock, &front, &back)?;
-            slave.registration.settled(REGISTER_LIMIT).await;
+        if let (Some(seat), Some(sockets)) = (&seats.slave, slave_sockets) {
+            [endpoints.slave, ..] = seat.addresses().map(Some);
+            seat.serve(sockets)?;
+            seat.settled().await;
         }
         if let Some(socket) = web_socket {
             endpoints.web = Some(format!("http://{}", dialable(local(&socket)?)));
             let shown = web::Shown {
                 name_server: name_server.clone(),
-                broker: broker.clone(),
-                broker_routes,
+                brokers: seats.clone(),
                 name_server_address: endpoints.namesrv.clone(),
                 advertised_host: settings.advertise.as_ref().map(|advertise| advertise.host.clone()),
                 clock: clock.clone(),
@@ -244,7 +252,7 @@ impl Server {
         }
         endpoints.env = environment(&endpoints);
         endpoints.startup_ms = clock.elapsed_ns() / 1_000_000;
-        Ok(Self { endpoints, name_server, broker, slave, clock, faults, front, back, _directory: directory })
+        Ok(Self { endpoints, name_server, seats, clock, faults, front, back, _directory: directory })
     }
 
     /// Returns where the server listens.
@@ -258,13 +266,13 @@ impl Server {
     }
 
     /// Returns the broker, if one runs.
-    pub fn broker(&self) -> Option<&Arc<Broker>> {
-        self.broker.as_ref()
+    pub fn broker(&self) -> Option<Arc<Broker>> {
+        self.seats.broker_of(Which::Master)
     }
 
     /// Returns the slave beside the broker, if one runs.
-    pub fn slave(&self) -> Option<&Arc<Broker>> {
-        self.slave.as_ref()
+    pub fn slave(&self) -> Option<Arc<Broker>> {
+        self.seats.broker_of(Which::Slave)
     }
 
     /// Returns the NameServer, if one runs.
@@ -282,30 +290,80 @@ impl Server {
         &self.faults
     }
 
-    /// Stops in order: farewell to NameServers, held pulls answered, calls drained, then the store.
+    /// Stops in order: farewell to NameServers, held pulls answered, calls drained, then the stores.
     pub async fn stop(self) {
-        for broker in [&self.broker, &self.slave].into_iter().flatten() {
-            broker.stop(&self.back).await;
+        let _still = futures_util::future::join_all(self.seats.all().map(|seat| seat.hold())).await;
+        let running: Vec<Arc<Running>> = self.seats.all().filter_map(|seat| seat.running()).collect();
+        for broker in &running {
+            broker.farewell().await;
         }
-        if !self.front.stop(DRAIN_LIMIT).await {
+        let drained = futures_util::future::join_all(running.iter().map(|broker| broker.drain()));
+        let (front, _) = tokio::join!(self.front.stop(DRAIN_LIMIT), drained);
+        if !front {
             tracing::warn!("some connections did not end in time");
         }
-        let brokers = [&self.broker, &self.slave].into_iter().flatten();
-        let stores: Vec<_> = brokers.map(|broker| broker.store.clone()).collect();
-        if !stores.is_empty() {
-            let back = self.back.clone();
-            back.cancel();
-            let stopped = tokio::task::spawn_blocking(move || {
-                for store in stores {
-                    store.stop();
-                }
-                back.join_threads();
-            });
-            if stopped.await.is_err() {
-                tracing::error!("stopping the store failed; its next start will recover it");
-            }
+        // The slave before its master: it must not find its master gone.
+        for broker in running.iter().rev() {
+            broker.end().await;
         }
         self.back.stop(DRAIN_LIMIT).await;
+    }
+}
+
+impl Seats {
+    fn of(&self, which: Which) -> Option<&Arc<Seat>> {
+        match which {
+            Which::Master => self.broker.as_ref(),
+            Which::Slave => self.slave.as_ref(),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Seat>> {
+        self.broker.iter().chain(&self.slave)
+    }
+
+    fn broker_of(&self, which: Which) -> Option<Arc<Broker>> {
+        Some(self.of(which)?.running()?.broker.clone())
+    }
+}
+
+impl web::Brokers for Seats {
+    fn has(&self, which: Which) -> bool {
+        self.of(which).is_some()
+    }
+
+    fn running(&self, which: Which) -> Option<Arc<Broker>> {
+        self.broker_of(which)
+    }
+
+    fn routes(&self) -> Vec<Arc<Routes<Broker>>> {
+        let running = self.of(Which::Master).and_then(|seat| seat.running());
+        running.map(|running| running.routes.to_vec()).unwrap_or_default()
+    }
+
+    fn stop(&self, which: Which) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Some(seat) = self.of(which).cloned() else { return };
+            let (done, over) = oneshot::channel();
+            self.life.spawn("stop a broker", async move {
+                seat.stop().await;
+                let _ = done.send(());
+            });
+            let _ = over.await;
+        })
+    }
+
+    fn start(&self, which: Which) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let Some(seat) = self.of(which).cloned() else {
+                return Err(format!("this server has no {which}"));
+            };
+            let (done, over) = oneshot::channel();
+            self.life.spawn("start a broker", async move {
+                let _ = done.send(seat.start().await.map_err(|cause| cause.to_string()));
+            });
+            over.await.unwrap_or_else(|_| Err("the start ended by panic; the log says more".to_owned()))
+        })
     }
 }
 
@@ -369,6 +427,17 @@ impl BrokerSockets {
             }
         }
     }
+
+    /// Binds the ports that a broker had.
+    fn bind_again(bound: [SocketAddr; 3], backlog: i32) -> Result<Self, StartError> {
+        let again =
+            |role, address: SocketAddr, flag| listen(role, address.ip(), address.port(), flag, backlog);
+        Ok(Self {
+            main: again("broker", bound[0], "--broker-port")?,
+            fast: again("broker's fast port", bound[1], "--broker-port")?,
+            ha: again("broker's replication port", bound[2], HA_PORT_FLAG)?,
+        })
+    }
 }
 
 fn seconds(number: i32) -> Duration {
@@ -402,64 +471,6 @@ fn make_directories(settings: &Settings) -> Result<Option<tempfile::TempDir>, St
     let name = path.file_name().unwrap_or_default();
     let made = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(parent).map_err(failed)?;
     Ok(Some(made))
-}
-
-/// Where a broker's configuration comes from and what it is told to be.
-struct BrokerPlace {
-    keys: BrokerKeys,
-    config_file: PathBuf,
-    advertised_port: Option<u16>,
-}
-
-fn build_broker(
-    settings: &Settings,
-    place: BrokerPlace,
-    sockets: &BrokerSockets,
-    own_name_server: Option<SocketAddr>,
-    clock: &Clock,
-    faults: &Faults,
-) -> Result<Arc<Broker>, StartError> {
-    let mut keys = place.keys;
-    let bound = local(&sockets.main)?;
-    keys.listen_port = bound.port().into();
-    let advertised = settings.advertise.as_ref();
-    let host = advertised.map(|advertise| advertise.host.clone()).or_else(|| keys.broker_ip1.clone());
-    let port = place.advertised_port.unwrap_or(bound.port());
-    let address = Address::new(host, bound, port);
-    let mut name_servers: Vec<String> = own_name_server.into_iter().map(dialable).collect();
-    name_servers.extend(keys.namesrv_addrs());
-    let store = MessageStore::open(broker::store_options(&keys, bound), clock.clone(), faults.clone())?;
-    let options = BrokerOptions {
-        config_dir: keys.config_dir(),
-        config_file: place.config_file,
-        name_servers,
-        ha_port: local(&sockets.ha)?.port(),
-        address,
-        strict_topics: settings.strict_topics,
-        keys,
-    };
-    Ok(Broker::new(options, store, clock.clone(), faults.clone())?)
-}
-
-/// Starts a broker's tasks and serves its ports; returns the request tables of the two for clients.
-fn serve_broker(
-    broker: &Arc<Broker>,
-    sockets: BrokerSockets,
-    settings: &Settings,
-    clock: &Clock,
-    front: &Lifecycle,
-    back: &Lifecycle,
-) -> Result<[Arc<Routes<Broker>>; 2], StartError> {
-    broker.store.start(back)?;
-    broker.start(back).map_err(StartError::Thread)?;
-    // A send that is being drained may still wait for a slave's word.
-    broker.serve_slaves(sockets.ha, back);
-    let main = Arc::new(broker::routes::routes());
-    let fast = Arc::new(broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT));
-    let idle = seconds(settings.broker.server_channel_max_idle_time_seconds);
-    serve(sockets.main, main.clone(), broker.clone(), clock, idle, front)?;
-    serve(sockets.fast, fast.clone(), broker.clone(), clock, idle, front)?;
-    Ok([main, fast])
 }
 
 fn serve<S: crate::remoting::Service>(

@@ -2,7 +2,7 @@
 //!
 //! A bound socket and the rooms to look into go in. Served are `/healthz` (the process answers), `/readyz` (it
 //! takes messages), `/metrics`, [JSON](api) below `/api/v1/`, and the files of the console. [`guard`] keeps pages
-//! of other origins away, [`connection`] bounds what a peer can hold. Nothing here changes the server.
+//! of other origins away, [`connection`] bounds what a peer can hold.
 
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -28,26 +30,62 @@ mod connection;
 pub(crate) mod figures;
 mod guard;
 mod problem;
+mod replication;
 #[cfg(test)]
 mod tests;
 
 use guard::Names;
 use problem::Problem;
 
+/// A broker of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Which {
+    /// The broker, which is a master unless its configuration says otherwise.
+    Master,
+    /// The slave beside it.
+    Slave,
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Self::Master { "master" } else { "slave" })
+    }
+}
+
+/// The brokers of the process, which may be stopped and started.
+pub trait Brokers: Send + Sync {
+    /// Says whether there is such a broker at all, running or not.
+    fn has(&self, which: Which) -> bool;
+    /// Returns the broker, if it runs.
+    fn running(&self, which: Which) -> Option<Arc<Broker>>;
+    /// Returns the request tables of the one called master, for the numbers of requests that wait.
+    fn routes(&self) -> Vec<Arc<Routes<Broker>>>;
+    /// Stops a broker in order; resolves when it has ended.
+    fn stop(&self, which: Which) -> BoxFuture<'_, ()>;
+    /// Starts a broker that was stopped, on its ports and data; the error is one line for a person.
+    fn start(&self, which: Which) -> BoxFuture<'_, Result<(), String>>;
+}
+
 /// What the console shows.
 pub struct Shown {
     /// The NameServer, if one runs here.
     pub name_server: Option<Arc<NameServer>>,
-    /// The broker, if one runs here.
-    pub broker: Option<Arc<Broker>>,
-    /// The broker's request tables, for the numbers of requests that wait.
-    pub broker_routes: Vec<Arc<Routes<Broker>>>,
+    /// The brokers that run here, or may.
+    pub brokers: Arc<dyn Brokers>,
     /// The NameServer's address for clients on this machine, `host:port`.
     pub name_server_address: Option<String>,
     /// Host given with `--advertise`: the console answers under this name too.
     pub advertised_host: Option<String>,
     /// The server's clock.
     pub clock: Clock,
+}
+
+impl Shown {
+    /// Returns the broker, if one runs.
+    fn broker(&self) -> Option<Arc<Broker>> {
+        self.brokers.running(Which::Master)
+    }
 }
 
 /// Serves the console on `socket` until `life` is cancelled; connections end within 150 ms of that.
@@ -76,7 +114,12 @@ fn router(shown: Shown, names: Names) -> Router {
 
 /// Says whether messages are taken; the port is only served once clients can use the server.
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
-    if let Some(broker) = &shown.broker {
+    let broker = shown.broker();
+    if broker.is_none() && shown.brokers.has(Which::Master) {
+        let refusal = "the broker is stopped";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, refusal).into_response();
+    }
+    if let Some(broker) = broker {
         let refusal = match broker.store.refusal_reason() {
             _ if broker.is_stopping() => Some("the server is stopping".to_owned()),
             Some(reason) => Some(reason),
@@ -91,10 +134,10 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 async fn scrape(State(shown): State<Arc<Shown>>) -> Result<Response, Problem> {
-    let Some(broker) = shown.broker.clone() else {
+    let Some(broker) = shown.broker() else {
         return Err(Problem::not_found("no broker runs in this process, and only brokers have metrics"));
     };
-    let text = read(move || metrics::scrape(&broker, &shown.broker_routes)).await?;
+    let text = read(move || metrics::scrape(&broker, &shown.brokers.routes())).await?;
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

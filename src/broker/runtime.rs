@@ -29,6 +29,7 @@ pub(super) fn get_broker_runtime_info(broker: &Arc<Broker>, _: Call<NoHeader>) -
     broker.add_traffic(&mut table);
     broker.add_store(&mut table);
     broker.add_queues(&mut table);
+    broker.add_replication(&mut table);
     Ok(Reply::success().body(fastjson::to_string(&KVTable { table })))
 }
 
@@ -110,6 +111,22 @@ impl Broker {
         for key in ["timerEnqueueTps", "timerDequeueTps"] {
             put(table, key, "0.0");
         }
+    }
+
+    /// Adds how far slaves are, or what a slave follows; the reference tells so only as `haStatus`.
+    fn add_replication(&self, table: &mut Table) {
+        if let Some(slave) = &self.slave {
+            let view = slave.replica.view();
+            put(table, "haMasterAddress", view.master.unwrap_or_default());
+            put(table, "haMasterConnected", view.connected);
+        }
+        let (slaves, flow) = (self.ha.slaves(), self.ha.valve.flow());
+        put(table, "haSlaveNums", slaves.len());
+        put(table, "haInSyncSlaveNums", slaves.iter().filter(|slave| slave.in_sync).count());
+        put(table, "haSlaveBehindBytes", slaves.iter().map(|slave| slave.lag_bytes).max().unwrap_or(0));
+        put(table, "haSlaveBehindMs", slaves.iter().map(|slave| slave.lag_ms).max().unwrap_or(0));
+        put(table, "haPaused", flow.paused);
+        put(table, "haLagMs", flow.lag_ms);
     }
 
     /// Adds the queues of the reference's thread pools, which tools expect.
@@ -234,6 +251,9 @@ mod tests {
             ("sendThreadPoolQueueCapacity", "10000"),
             ("timerEnqueueTps", "0.0"),
             ("commitLogMinOffset", "0"),
+            ("haSlaveNums", "0"),
+            ("haInSyncSlaveNums", "0"),
+            ("haPaused", "false"),
         ] {
             assert_eq!(table.table.get(key).map(String::as_str), Some(value), "{key}");
         }

@@ -149,6 +149,8 @@ async fn run(broker: Arc<Broker>, slave: Arc<Slave>, life: Lifecycle) {
         if broker.is_stopping() {
             return;
         }
+        // Messages of a topic may have come with the log since the last copy; they can be read all the same.
+        broker.adopt_topics_of_the_store();
         if !warned {
             tracing::warn!(%master, "cannot copy from the master, will keep trying: {why}");
             warned = true;

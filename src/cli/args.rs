@@ -59,6 +59,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show the server's clock, or let time pass: delays, retries and expiries happen now
     Clock(ClockArgs),
+    /// Show how far slaves are, hold replication back, stop and start master or slave
+    Replication(ReplicationArgs),
     /// Look at the dead letters of consumer groups, send them again, or be done with them
     Dlq(DlqArgs),
     /// Put load on a server and measure it
@@ -399,6 +401,55 @@ pub enum ClockWish {
     Advance {
         /// How much, such as 500ms, 90s, 2h or 3d; at most 365d
         span: String,
+    },
+}
+
+/// Flags of `replication`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples, with a server that runs as start --slave:
+  rmq-lite replication               how far the slaves are
+  rmq-lite replication pause         slaves get nothing more; sends under SYNC_MASTER time out
+  rmq-lite replication lag 500       slaves get everything half a second later
+  rmq-lite replication resume
+  rmq-lite replication stop master   consumers read on from the slave
+  rmq-lite replication start master")]
+pub struct ReplicationArgs {
+    /// Which server; without these the one of $RMQ_LITE_WEB, if set.
+    #[command(flatten)]
+    pub instance: Instance,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// What to do; without it the state is shown.
+    #[command(subcommand)]
+    pub wish: Option<ReplicationWish>,
+}
+
+/// What can be done with replication.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ReplicationWish {
+    /// Show how far the slaves are
+    Status,
+    /// Send slaves nothing more of the log; they stay connected
+    Pause,
+    /// Send at once again, without lag
+    Resume,
+    /// Send slaves the log so much later
+    Lag {
+        /// Milliseconds, at most 600000
+        ms: u64,
+    },
+    /// Stop the master or the slave; its ports and data stay for it
+    Stop {
+        /// Which of the two
+        #[arg(value_parser = ["master", "slave"])]
+        which: String,
+    },
+    /// Start the master or the slave again
+    Start {
+        /// Which of the two
+        #[arg(value_parser = ["master", "slave"])]
+        which: String,
     },
 }
 

@@ -63,6 +63,14 @@ pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let figure = |key: &str| runtime.table.get(key).map_or("-", String::as_str);
+    let replicated = format!(
+        "{} of {} in sync, {} bytes and {} ms behind{}",
+        figure("haInSyncSlaveNums"),
+        figure("haSlaveNums"),
+        figure("haSlaveBehindBytes"),
+        figure("haSlaveBehindMs"),
+        if figure("haPaused") == "true" { ", paused" } else { "" }
+    );
     for (name, value) in [
         ("name", endpoints.name.as_str()),
         ("NameServer", endpoints.namesrv.as_deref().unwrap_or("-")),
@@ -75,6 +83,7 @@ pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
         ("put tps", figure("putTps")),
         ("put today", figure("msgPutTotalTodayNow")),
         ("log", &format!("{} to {}", figure("commitLogMinOffset"), figure("commitLogMaxOffset"))),
+        ("slaves", &replicated),
         ("disk used", figure("commitLogDiskRatio")),
     ] {
         println!("{name:<11}{value}");

@@ -136,7 +136,7 @@ impl Running {
         for file in &self.files {
             let _ = std::fs::remove_file(file);
         }
-        let broker = self.server.broker().cloned();
+        let broker = self.server.broker();
         tokio::select! {
             () = self.server.stop() => {}
             _ = signals.next() => eprintln!("rmq-lite: stopped without draining"),

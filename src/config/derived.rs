@@ -101,10 +101,14 @@ impl BrokerKeys {
 
     /// Applies the rules between keys; to be called after the last value was set at a start.
     ///
-    /// Fails for a slave without an id. Returns lines for a person.
+    /// Fails for a slave without an id, and for a member of a Raft group. Returns lines for a person.
     pub fn settle(&mut self) -> Result<Vec<String>, SettingsError> {
         let mut notes = Vec::new();
         let origin = |keys: &Self, key: &str| keys.origin(key).unwrap_or(&Origin::Program).to_string();
+        if self.get("enableDLegerCommitLog").as_deref() == Some("true") {
+            // Started as plain masters, the members of a group would all be brokerId 0 of one name, and each take messages.
+            return Err(SettingsError::Raft { origin: origin(self, "enableDLegerCommitLog") });
+        }
         match self.broker_role {
             BrokerRole::Slave if self.broker_id <= 0 => {
                 let origin =

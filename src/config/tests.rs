@@ -246,6 +246,17 @@ fn ids() {
     assert!(settings.warnings.iter().any(|line| line.contains("brokerId=3 is taken as 0")));
 }
 
+/// Members of a Raft group do not start as so many masters of one name.
+#[test]
+fn automatic_failover_is_refused() {
+    let group =
+        "dLegerGroup=RaftNode00\ndLegerPeers=n0-127.0.0.1:40911;n1-127.0.0.1:40912\ndLegerSelfId=n0\n";
+    let error = with_file(Role::Broker, &format!("enableDLegerCommitLog=true\n{group}")).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains(":1: enableDLegerCommitLog=true asks for automatic failover"), "{error}");
+    assert!(with_file(Role::Broker, &format!("enableDLegerCommitLog=false\n{group}")).is_ok());
+}
+
 /// Every refusal is one line that names the thing and where it was said.
 #[test]
 fn refusals() {

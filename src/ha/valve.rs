@@ -88,3 +88,60 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Faults;
+    use crate::store::{NewMessage, StoreOptions};
+
+    fn put(store: &MessageStore) -> i64 {
+        let host = "127.0.0.1:1".parse().unwrap();
+        let message = NewMessage {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"x",
+            properties: &[],
+            wait_store: false,
+        };
+        store.put(&message).unwrap();
+        store.max_physical_offset().0
+    }
+
+    /// Paused, nothing passes. With a lag what is there passes when its time has come, and what came meanwhile later;
+    /// who asks again and again does not wait longer. Without either all passes at once.
+    #[tokio::test(start_paused = true)]
+    async fn held_back() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::starting_at(1_000));
+        let options = StoreOptions { commit_log_file_bytes: 4096, ..StoreOptions::at(dir.path()) };
+        let store = MessageStore::open(options, clock.clone(), Faults::default()).unwrap();
+        let valve = Valve::default();
+        let mut gate = valve.gate();
+        let first = put(&store);
+        assert_eq!(gate.open(&store, &clock, 0).await, i64::MAX);
+        valve.set(Flow { paused: true, lag_ms: 0 });
+        let hour = Duration::from_hours(1);
+        assert!(tokio::time::timeout(hour, gate.open(&store, &clock, 0)).await.is_err());
+        valve.set(Flow { paused: false, lag_ms: 500 });
+        let from_ms = clock.now_ms();
+        for _ in 0..4 {
+            let soon = Duration::from_millis(100);
+            assert!(tokio::time::timeout(soon, gate.open(&store, &clock, 0)).await.is_err());
+        }
+        let second = put(&store);
+        assert_eq!(gate.open(&store, &clock, 0).await, first);
+        assert_eq!(clock.now_ms() - from_ms, 500);
+        assert_eq!(gate.open(&store, &clock, first / 2).await, first, "the rest of what may go");
+        assert_eq!(gate.open(&store, &clock, first).await, second);
+        assert_eq!(clock.now_ms() - from_ms, 1_000);
+        valve.set(Flow::default());
+        assert_eq!(gate.open(&store, &clock, 0).await, i64::MAX);
+    }
+}

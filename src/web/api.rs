@@ -18,6 +18,7 @@ use super::figures::{
     self, Cluster, DeadLetters, Group, GroupDetail, Overview, ServerState, Topic, TopicDetail,
 };
 use super::problem::Problem;
+use super::replication::{replication, steer_replication};
 use super::{Shown, read};
 use crate::broker::Broker;
 use crate::broker::timeline::Timeline;
@@ -67,6 +68,7 @@ pub(super) fn router() -> Router<Arc<Shown>> {
         .route("/dead-letters", get(dead_letters))
         .route("/timeline", get(timeline))
         .route("/clock", get(clock).post(move_clock))
+        .route("/replication", get(replication).post(steer_replication))
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
         .fallback(async || {
             Problem::not_found("there is no such resource; /api/v1/openapi.json lists them").into_response()
@@ -79,7 +81,8 @@ pub(super) fn router() -> Router<Arc<Shown>> {
 
 async fn overview(State(shown): Shared) -> Found<Overview> {
     read(move || {
-        let broker = shown.broker.as_deref();
+        let broker = shown.broker();
+        let broker = broker.as_deref();
         Overview {
             server: server(&shown),
             broker: broker.map(figures::broker_state),
@@ -96,7 +99,7 @@ async fn overview(State(shown): Shared) -> Found<Overview> {
 async fn cluster(State(shown): Shared) -> Found<Cluster> {
     read(move || Cluster {
         server: server(&shown),
-        broker: shown.broker.as_deref().map(figures::broker_state),
+        broker: shown.broker().as_deref().map(figures::broker_state),
         brokers: shown.name_server.as_deref().map(figures::brokers).unwrap_or_default(),
     })
     .await
@@ -177,7 +180,7 @@ where
     T: Serialize + Send + 'static,
     F: FnOnce(&Broker) -> T + Send + 'static,
 {
-    let Some(broker) = shown.broker.clone() else {
+    let Some(broker) = shown.broker() else {
         return Err(Problem::not_found("no broker runs in this process"));
     };
     read(move || look(&broker)).await

@@ -30,6 +30,27 @@ impl Answer {
     }
 }
 
+/// A server without brokers.
+struct NoBrokers;
+
+impl Brokers for NoBrokers {
+    fn has(&self, _: Which) -> bool {
+        false
+    }
+    fn running(&self, _: Which) -> Option<Arc<Broker>> {
+        None
+    }
+    fn routes(&self) -> Vec<Arc<Routes<Broker>>> {
+        Vec::new()
+    }
+    fn stop(&self, _: Which) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    fn start(&self, _: Which) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// Sends one request to a console without broker that is bound to `bound`; headers as `Name: value` lines.
 async fn ask(bound: IpAddr, advertised: Option<&str>, line: &str, headers: &str) -> Answer {
     let (method, target) = line.split_once(' ').unwrap();
@@ -40,8 +61,7 @@ async fn ask(bound: IpAddr, advertised: Option<&str>, line: &str, headers: &str)
     }
     let shown = Shown {
         name_server: None,
-        broker: None,
-        broker_routes: Vec::new(),
+        brokers: Arc::new(NoBrokers),
         name_server_address: None,
         advertised_host: None,
         clock: Clock::starting_at(1_000),

@@ -12,10 +12,12 @@ use rmq_lite::server::Server;
 use rmq_lite::wire::code::{request, response};
 use rmq_lite::wire::command::{Command, Request};
 use rmq_lite::wire::message::MessageRecord;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::kit::{LIMIT, pull_request, request as ask, send_request};
+use crate::kit::{LIMIT, Rig, pull_request, request as ask, send_request};
+use crate::web;
 
 /// Bytes of a commit-log file in these tests.
 const FILE_BYTES: usize = 64 << 10;
@@ -103,15 +105,18 @@ async fn until(
     make: impl Fn() -> Request,
     wanted: impl Fn(&Command) -> bool,
 ) -> Command {
+    let mut last = None;
     let asked = async {
         loop {
             let answer = call(client, make()).await;
             if wanted(&answer) {
                 return answer;
             }
+            last = Some((answer.code, answer.remark));
         }
     };
-    tokio::time::timeout(LIMIT, asked).await.unwrap_or_else(|_| panic!("never: {what}"))
+    let came = tokio::time::timeout(LIMIT, asked).await.ok();
+    came.unwrap_or_else(|| panic!("never: {what}; the last answer was {last:?}"))
 }
 
 /// Waits until a master counts this many slaves as copies.
@@ -138,33 +143,130 @@ async fn read_all(client: &Client, count: usize) -> Vec<String> {
     all
 }
 
-/// What SYNC_MASTER acknowledged is on the slave, byte for byte, over the ends of files and whatever the frames cut;
-/// the slave in the same process has ports and a directory of its own.
-#[tokio::test(flavor = "multi_thread")]
-async fn acknowledged_is_on_both() {
-    let keys = [
-        ("brokerRole", "SYNC_MASTER"),
-        ("mappedFileSizeCommitLog", "65536"),
-        ("haTransferBatchSize", "1000"),
-    ];
+/// A server with a slave and a console, and a connection to the master, which counts the slave as a copy.
+pub async fn pair(keys: &[(&str, &str)]) -> Rig {
     let choices = Choices {
         namesrv_port: Some(0),
         broker_port: Some(0),
-        headless: true,
+        web_port: Some(0),
         ephemeral: true,
         slave: true,
         set: keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         ..Choices::default()
     };
-    let server = Server::start(Settings::resolve(Role::Everything, choices).unwrap()).await.unwrap();
-    let (life, clock) = (Lifecycle::new(), Clock::new());
-    let connect = |address: Option<String>| Client::connect(address.unwrap(), &clock, &life);
-    let master = connect(server.endpoints().broker.clone()).await.unwrap();
-    let slave = connect(server.endpoints().slave.clone()).await.unwrap();
-    until_in_sync(&master, 1).await;
+    let rig = Rig::with(Settings::resolve(Role::Everything, choices).unwrap()).await;
+    until_in_sync(&rig.broker, 1).await;
+    rig
+}
+
+impl Rig {
+    async fn slave(&self) -> Client {
+        let address = self.server.endpoints().slave.clone().unwrap();
+        Client::connect(&address, &self.clock, &self.life).await.unwrap()
+    }
+}
+
+/// Tells the console's replication resource what is wished.
+async fn steer(rig: &Rig, wish: &str) -> Value {
+    let (status, body) = web::post(&rig.server, "/api/v1/replication", wish).await;
+    assert_eq!(status, 200, "{wish}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// Held back, the slave stays connected and gets nothing: a send under SYNC_MASTER says so, and everything that shows
+/// replication shows the lag. Let go, it has all again.
+#[tokio::test(flavor = "multi_thread")]
+async fn replication_is_held_back() {
+    let rig = pair(&[("brokerRole", "SYNC_MASTER"), ("slaveTimeout", "100")]).await;
+    assert_eq!(send(&rig.broker, "before".to_owned()).await, response::SUCCESS);
+    let state = steer(&rig, r#"{"paused":true}"#).await;
+    assert_eq!((&state["master"]["paused"], &state["slave"]["connected"]), (&true.into(), &true.into()));
+    assert_eq!(send(&rig.broker, "held".to_owned()).await, response::FLUSH_SLAVE_TIMEOUT);
+    let state = web::json(&rig.server, "/api/v1/replication").await;
+    let behind = state["master"]["log_ends"].as_i64().unwrap() - state["slave"]["log_ends"].as_i64().unwrap();
+    let slave = &state["master"]["slaves"][0];
+    assert!(behind > 0 && slave["lag_bytes"] == behind && slave["in_sync"] == true, "{state}");
+    let status = call(&rig.broker, ask(request::GET_BROKER_HA_STATUS, &[])).await;
+    assert!(std::str::from_utf8(&status.body).unwrap().contains(&format!(r#""diff":{behind},"#)));
+    let info = call(&rig.broker, ask(request::GET_BROKER_RUNTIME_INFO, &[])).await;
+    let info = String::from_utf8(info.body.to_vec()).unwrap();
+    for shown in
+        [r#""haPaused":"true""#, r#""haInSyncSlaveNums":"1""#, &format!(r#""haSlaveBehindBytes":"{behind}""#)]
+    {
+        assert!(info.contains(shown), "{shown}: {info}");
+    }
+    let (_, metrics) = web::get(&rig.server, "/metrics").await;
+    let row = metrics.lines().find(|line| line.starts_with("rocketmq_ha_slave_lag_bytes{")).unwrap();
+    assert!(row.ends_with(&format!(" {behind}")), "{row}");
+    assert!(metrics.contains("\nrocketmq_ha_slave_lag_milliseconds{"), "{metrics}");
+
+    let state = steer(&rig, r#"{"paused":false,"lag_ms":20}"#).await;
+    assert_eq!((&state["master"]["paused"], &state["master"]["lag_ms"]), (&false.into(), &20.into()));
+    steer(&rig, r#"{"lag_ms":0}"#).await;
+    assert_eq!(send(&rig.broker, "after".to_owned()).await, response::SUCCESS);
+    assert_eq!(rig.server.slave().unwrap().ha_view().0, rig.server.broker().unwrap().ha_view().0);
+    for (wish, detail) in [
+        ("{}", "nothing is asked for"),
+        (r#"{"lag_ms":600001}"#, "0 to 600000"),
+        (r#"{"stop":"namesrv"}"#, "unknown variant `namesrv`"),
+        (r#"{"pause":true}"#, "unknown field `pause`"),
+    ] {
+        let (status, problem) = web::post(&rig.server, "/api/v1/replication", wish).await;
+        assert!(status == 400 && problem.contains(detail), "{wish}: {problem}");
+    }
+    rig.server.stop().await;
+}
+
+/// Master and slave are stopped and started in the running process, on their ports and data, while the other goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn either_is_stopped_and_started() {
+    let rig = pair(&[("brokerRole", "SYNC_MASTER")]).await;
+    let slave = rig.slave().await;
+    assert_eq!(send(&rig.broker, "first".to_owned()).await, response::SUCCESS);
+    let knows = |answer: &Command| answer.code != response::TOPIC_NOT_EXIST;
+    until("the topic on the slave", &slave, || pull_request("T", 0, 0, "*", 0), knows).await;
+
+    let state = steer(&rig, r#"{"stop":"master"}"#).await;
+    assert_eq!((&state["master"]["running"], &state["slave"]["running"]), (&false.into(), &true.into()));
+    assert!(rig.server.broker().is_none() && web::get(&rig.server, "/readyz").await.0 == 503);
+    let master = rig.server.endpoints().broker.clone().unwrap();
+    assert!(Client::connect(&master, &rig.clock, &rig.life).await.is_err(), "its port is closed");
+    let (status, problem) = web::post(&rig.server, "/api/v1/replication", r#"{"paused":true}"#).await;
+    assert!(status == 409 && problem.contains("the master does not run"), "{problem}");
+    assert_eq!(read_all(&slave, 1).await, ["first"]);
+    steer(&rig, r#"{"stop":"master"}"#).await; // is stopped already
+    steer(&rig, r#"{"start":"master"}"#).await;
+    let client = rig.client().await;
+    until_in_sync(&client, 1).await;
+    assert_eq!(send(&client, "second".to_owned()).await, response::SUCCESS);
+
+    steer(&rig, r#"{"stop":"slave"}"#).await;
+    until_in_sync(&client, 0).await;
+    assert_eq!(send(&client, "third".to_owned()).await, response::SLAVE_NOT_AVAILABLE);
+    let state = steer(&rig, r#"{"start":"slave"}"#).await;
+    assert_eq!(state["slave"]["running"], true);
+    until_in_sync(&client, 1).await;
+    assert_eq!(send(&client, "fourth".to_owned()).await, response::SUCCESS);
+    steer(&rig, r#"{"stop":"master"}"#).await;
+    assert_eq!(read_all(&rig.slave().await, 4).await, ["first", "second", "third", "fourth"]);
+    rig.server.stop().await;
+}
+
+/// What SYNC_MASTER acknowledged is on the slave, byte for byte, over the ends of files and whatever the frames cut;
+/// the slave in the same process has ports and a directory of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_is_on_both() {
+    let rig = pair(&[
+        ("brokerRole", "SYNC_MASTER"),
+        ("mappedFileSizeCommitLog", "65536"),
+        ("haTransferBatchSize", "1000"),
+    ])
+    .await;
+    let (server, master) = (&rig.server, &rig.broker);
+    let slave = rig.slave().await;
     for number in 0..200 {
         assert_eq!(
-            send(&master, format!("{number}-").repeat(1 + number * 7 % 400)).await,
+            send(master, format!("{number}-").repeat(1 + number * 7 % 400)).await,
             response::SUCCESS,
             "{number}"
         );
@@ -193,7 +295,7 @@ async fn acknowledged_is_on_both() {
     let refused = refused.await;
     assert_eq!(refused.code, response::SYSTEM_BUSY, "the master is there: {:?}", refused.remark);
     assert_eq!(send(&slave, "x".to_owned()).await, response::SERVICE_NOT_AVAILABLE);
-    server.stop().await;
+    rig.server.stop().await;
 }
 
 /// Without a slave a message under SYNC_MASTER is stored, and its sender told so; one that does not wait is a success,

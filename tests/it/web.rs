@@ -29,7 +29,7 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
 }
 
 /// Asks with raw bytes and returns the status and the body.
-async fn get(server: &Server, path: &str) -> (u16, String) {
+pub async fn get(server: &Server, path: &str) -> (u16, String) {
     let mut stream = connect(server).await;
     let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await.unwrap();
@@ -38,7 +38,7 @@ async fn get(server: &Server, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-async fn json(server: &Server, path: &str) -> Value {
+pub async fn json(server: &Server, path: &str) -> Value {
     let (status, body) = get(server, path).await;
     assert_eq!(status, 200, "{path}: {body}");
     serde_json::from_str(&body).unwrap()
@@ -117,7 +117,7 @@ async fn figures_follow_the_messages() {
     rig.server.stop().await;
 }
 
-async fn post(server: &Server, path: &str, body: &str) -> (u16, String) {
+pub async fn post(server: &Server, path: &str, body: &str) -> (u16, String) {
     let mut stream = connect(server).await;
     let ask = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -160,7 +160,7 @@ async fn the_clock_is_moved() {
 /// Every resource answers exactly what the OpenAPI document says, and every figure the page reads is in it.
 #[tokio::test]
 async fn answers_match_the_openapi_document() {
-    let rig = rig().await;
+    let rig = crate::ha::pair(&[]).await;
     rig.send("T", 0, "body", "KEYS\u{1}K\u{2}").await;
     rig.send("%DLQ%G", 0, "body", "").await;
     join(&rig, "G", "T").await;

@@ -46,7 +46,7 @@ const OWN_STORE: &str = "it tunes a detail of Apache's store that does not exist
 
 // What this program does not set out to do.
 const CONTROLLER: &str = "there is no controller mode: this is a broker for one machine";
-const RAFT: &str = "the DLedger commit log is not available";
+const RAFT: &str = "automatic failover is not available, and `enableDLegerCommitLog=true` stops the start";
 const ACTING: &str = "a slave never acts as master here";
 const COMPACTION: &str = "compacted topics are not available";
 const LMQ: &str = "light message queues (MQTT) are not available";

@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -476,6 +477,26 @@ class MqadminTest extends ClientTest {
         mqadmin("haStatus", "-b", broker).says("^#MasterAddr\\s+" + broker, "^#MasterCommitLogMaxOffset\\s+\\d+", "^#SlaveNum\\s+0",
             "^#InSyncSlaveNum\\s+0");
         mqadmin("haStatus", "-c", cluster).says("^#MasterAddr\\s+" + broker);
+    }
+
+    /** haStatus shows a master's slave, up to date, and a slave's master; brokerStatus tells of replication, too. */
+    @Test
+    void haStatusShowsBothEnds() throws Exception {
+        if (Oracle.client4()) {
+            return; // a 5.x command
+        }
+        Server pair = closing(Server.own("--slave", "--slave-port", "0", "--set", "brokerRole=SYNC_MASTER"));
+        Until.holds("the slave is in sync", SOON, () -> Mqadmin.run(pair, "haStatus", "-b", pair.broker()).matches("^#InSyncSlaveNum\\s+1"));
+        String topic = Admin.of(pair).createTopic(pair, Names.unique("ha"), 1);
+        producer(pair).send(message(topic, "m"));
+        // Address, offset that the slave has, bytes that it lacks, speed, in sync, where the next bytes come from.
+        Mqadmin.run(pair, "haStatus", "-b", pair.broker())
+            .says("^#SlaveNum\\s+1", "^127\\.0\\.0\\.1:\\d+ +[1-9]\\d+ +0 +\\d+[.,]\\d\\d +OK +[1-9]\\d+");
+        Matcher slave = Pattern.compile("^\\S+ +\\S+ +1 +(\\S+:\\d+)", Pattern.MULTILINE).matcher(Mqadmin.run(pair, "clusterList").output);
+        assertTrue(slave.find());
+        Mqadmin.run(pair, "haStatus", "-b", slave.group(1)).says("^#MasterAddr\\s+127\\.0\\.0\\.1:\\d+", "^#CommitLogMaxOffset\\s+[1-9]\\d+",
+            "^#TransferSpeed\\(KB/s\\)\\s+\\d");
+        Mqadmin.run(pair, "brokerStatus", "-b", pair.broker()).says("^haInSyncSlaveNums\\s+: 1", "^haSlaveBehindBytes\\s+: 0");
     }
 
     /** Every command of this mqadmin is proved in one of these tests, or the compatibility page says why it is refused. */
