@@ -1,13 +1,13 @@
 # make start   builds and starts a server on 127.0.0.1:9876
 # make test    everything: format, lints, unit, property and integration tests, real Java and Go clients, hand-over
-#              of the data to a real Apache RocketMQ and back, the static binary of the container image
+#              of the data to a real Apache RocketMQ and back, replication with one, the static binary of the container image
 # make check   the same without the real clients, the hand-over and the image
 # make bench   the same load on rmq-lite, on Apache RocketMQ and on a do-nothing server
 
 CARGO ?= cargo
 BIN := target/release/rmq-lite
 
-.PHONY: start build test check clients handover image bench docker clean
+.PHONY: start build test check clients handover mixed image bench docker clean
 
 start: build
 	@exec $(BIN) start
@@ -17,7 +17,7 @@ build:
 	@command -v cc > /dev/null || { echo "a C compiler is missing: install gcc or clang; Rust links with it, and TLS has parts in C"; exit 1; }
 	$(CARGO) build --release --bin rmq-lite
 
-test: check clients handover image
+test: check clients handover mixed image
 
 check:
 	$(CARGO) fmt --check
@@ -31,6 +31,9 @@ clients: build
 
 handover: build
 	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/handover/run.sh
+
+mixed: build
+	RMQ_LITE_BIN=$(CURDIR)/$(BIN) ./tests/mixed/run.sh
 
 image:
 	./tests/image/run.sh

@@ -157,6 +157,12 @@ impl Schedule {
         DelayOffsetSerializeWrapper { data_version: progress.version, offset_table: progress.offsets.clone() }
     }
 
+    /// Takes a master's progress, which the file has already: a slave delivers nothing itself.
+    pub(super) fn take_over(&self, table: DelayOffsetSerializeWrapper) {
+        let DelayOffsetSerializeWrapper { data_version, offset_table } = table;
+        *self.lock() = Progress { offsets: offset_table, version: data_version, saved: data_version };
+    }
+
     /// Writes the file if something was delivered since; says whether it did. Blocks.
     pub fn save(&self) -> Result<bool, PersistError> {
         let snapshot = self.snapshot();

@@ -184,7 +184,10 @@ async fn copy(broker: &Broker, slave: &Slave, client: &Client, first: bool) -> R
         let is_news = slave.copied().delays.as_ref() != Some(&table);
         if is_news {
             match persist::save(&broker.config_dir.join(super::DELAYS_FILE), &table) {
-                Ok(()) => slave.copied().delays = Some(table),
+                Ok(()) => {
+                    slave.copied().delays = Some(table.clone());
+                    broker.schedule.take_over(table);
+                }
                 Err(cause) => tracing::error!("cannot save the master's delay offsets: {cause}"),
             }
         }
@@ -228,7 +231,7 @@ async fn take_offsets(
     broker: &Broker,
     slave: &Slave,
     client: &Client,
-    masters: Offsets,
+    mut masters: Offsets,
     first: bool,
 ) -> Result<(), String> {
     let mut before = std::mem::replace(&mut slave.copied().offsets, masters.clone());
@@ -241,14 +244,11 @@ async fn take_offsets(
         }
     }
     if before != masters {
-        let table = ConsumerOffsetSerializeWrapper { offset_table: masters.clone(), ..Default::default() };
         // Before the offsets themselves: whatever is then further here than in this file was consumed here.
-        if let Err(cause) = persist::save(&file, &table) {
-            tracing::error!("cannot save the master's offsets: {cause}");
-        }
+        keep(&file, masters.clone());
     }
     let here = broker.offsets.snapshot().offset_table;
-    let (taken, mut told) = split(&before, masters, &here);
+    let (taken, mut told) = split(&before, masters.clone(), &here);
     broker.offsets.take_over(taken);
     broker.saving.soon();
     // A master that refuses is not told again before it is another one.
@@ -256,21 +256,36 @@ async fn take_offsets(
     if !first {
         told.retain(|offset| !last_told.contains(offset));
     }
+    if told.is_empty() {
+        return Ok(());
+    }
     let groups: BTreeSet<&str> = told.iter().map(|(_, group, ..)| group.as_str()).collect();
     for group in groups {
         let header = GetSubscriptionGroupConfigRequestHeader { group: group.into() };
         call(client, Request::new(request::GET_SUBSCRIPTIONGROUP_CONFIG, &header)).await?;
     }
-    for (topic, group, queue_id, offset) in &told {
+    for (topic, group, queue_id, offset) in told {
         let header = UpdateConsumerOffsetRequestHeader {
             consumer_group: group.as_str().into(),
             topic: topic.as_str().into(),
-            queue_id: *queue_id,
-            commit_offset: *offset,
+            queue_id,
+            commit_offset: offset,
         };
-        call(client, Request::new(request::UPDATE_CONSUMER_OFFSET, &header)).await?;
+        if call(client, Request::new(request::UPDATE_CONSUMER_OFFSET, &header)).await?.is_some() {
+            masters.entry(format!("{topic}@{group}")).or_default().insert(queue_id, offset);
+            slave.copied().offsets.clone_from(&masters);
+        }
     }
+    keep(&file, masters);
     Ok(())
+}
+
+/// Writes down what the master has.
+fn keep(file: &std::path::Path, offset_table: Offsets) {
+    let table = ConsumerOffsetSerializeWrapper { offset_table, ..Default::default() };
+    if let Err(cause) = persist::save(file, &table) {
+        tracing::error!("cannot save the master's offsets: {cause}");
+    }
 }
 
 /// What is taken from the master, and what it is told: `before` is what it had the last time, `here` what the slave

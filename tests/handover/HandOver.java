@@ -71,7 +71,7 @@ public final class HandOver {
         broker = base + 4;
     }
 
-    private static boolean free(int port) {
+    static boolean free(int port) {
         try (ServerSocket probe = new ServerSocket()) {
             probe.setReuseAddress(true);
             probe.bind(new InetSocketAddress("127.0.0.1", port));
@@ -338,7 +338,7 @@ public final class HandOver {
         return found;
     }
 
-    private static String describe(MessageExt message) {
+    static String describe(MessageExt message) {
         Map<String, String> properties = new TreeMap<>(message.getProperties());
         OF_THE_READER.forEach(properties::remove);
         byte[] body = message.getBody();

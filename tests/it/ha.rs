@@ -365,6 +365,139 @@ async fn the_master_goes_and_comes() {
     slave.stop().await;
 }
 
+/// Two slaves: a master that wants three copies waits for both, and each slave has the master's tables long before
+/// Apache's first minute is over. One that may be read while the master is there answers, and sends the client back to the
+/// master, which itself suggests a slave for what it would have to fetch from the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_slaves_and_their_tables() {
+    let group = Group::start().await;
+    let keys = [
+        ("brokerRole", "SYNC_MASTER"),
+        ("inSyncReplicas", "3"),
+        ("slaveReadEnable", "true"),
+        ("accessMessageInMemoryMaxRatio", "0"),
+    ];
+    let master = group.broker("master", 0, &keys).await;
+    let to_master = group.client(&master).await;
+    let slave = |name: &'static str, id: &'static str| {
+        let keys = [("brokerRole", "SLAVE"), ("brokerId", id), ("slaveReadEnable", "true")];
+        let group = &group;
+        async move { group.broker(name, 0, &keys).await }
+    };
+    let first = slave("slave", "1").await;
+    until_in_sync(&to_master, 1).await;
+    assert_eq!(send(&to_master, "one copy too few".to_owned()).await, response::SLAVE_NOT_AVAILABLE);
+    let second = slave("another", "2").await;
+    until_in_sync(&to_master, 2).await;
+    assert_eq!(send(&to_master, "everywhere".to_owned()).await, response::SUCCESS);
+    assert!(group.log("master") == group.log("slave") && group.log("master") == group.log("another"));
+
+    let made = |code, fields: &[(&'static str, &str)], body: &'static str| {
+        let request = ask(code, fields).with_body(body);
+        let client = &to_master;
+        async move { assert_eq!(call(client, request).await.code, response::SUCCESS, "{code}") }
+    };
+    let topic = [
+        ("topic", "Made"),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "3"),
+        ("writeQueueNums", "5"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("order", "false"),
+    ];
+    made(request::UPDATE_AND_CREATE_TOPIC, &topic, "").await;
+    let settings = r#"{"groupName":"g","retryMaxTimes":7}"#;
+    made(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], settings).await;
+    let offset = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1")];
+    made(request::UPDATE_CONSUMER_OFFSET, &offset, "").await;
+    let mode = r#"{"topic":"T","consumerGroup":"g","mode":"POP","popShareQueueNum":2}"#;
+    made(request::SET_MESSAGE_REQUEST_MODE, &[], mode).await;
+    let delayed = send_request("T", 0, "DELAY\u{1}1\u{2}").with_body("delayed");
+    assert_eq!(call(&to_master, delayed).await.code, response::SUCCESS);
+    let _ = read_all(&to_master, 3).await;
+    for (server, dir) in [(&first, "slave"), (&second, "another")] {
+        let slave = group.client(server).await;
+        for (code, row) in [
+            (request::GET_ALL_TOPIC_CONFIG, r#""topicName":"Made","#),
+            (request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, r#""retryMaxTimes":7,"#),
+            (request::GET_ALL_CONSUMER_OFFSET, r#""T@g":{0:1}"#),
+            (request::GET_ALL_DELAY_OFFSET, r#""offsetTable":{1:1}"#),
+            (request::GET_ALL_MESSAGE_REQUEST_MODE, r#""mode":"POP","#),
+        ] {
+            let has = |answer: &Command| std::str::from_utf8(&answer.body).unwrap().contains(row);
+            until(row, &slave, || ask(code, &[]), has).await;
+        }
+        let checkpoint = group.dir.path().join(dir).join("config/timercheck");
+        let copied = |_: &Command| std::fs::read(&checkpoint).is_ok_and(|bytes| bytes.len() == 56);
+        until("the timers' checkpoint", &slave, || ask(request::GET_ALL_DELAY_OFFSET, &[]), copied).await;
+        assert_eq!(read_all(&slave, 3).await[..2], ["one copy too few", "everywhere"]);
+        let answer = call(&slave, pull_request("T", 0, 0, "*", 0)).await;
+        assert_eq!(answer.fields.get("suggestWhichBrokerId"), Some("0"), "back to the master");
+        let nothing = call(&slave, pull_request("T", 0, 3, "*", 1_000)).await;
+        assert_eq!(nothing.code, response::PULL_RETRY_IMMEDIATELY, "not held here");
+    }
+    let newer = send_request("T", 1, "").with_body("newer than what is pulled");
+    assert_eq!(call(&to_master, newer).await.code, response::SUCCESS);
+    let answer = call(&to_master, pull_request("T", 0, 0, "*", 0)).await;
+    assert_eq!(answer.fields.get("suggestWhichBrokerId"), Some("1"), "to the slave");
+    for server in [second, first, master] {
+        server.stop().await;
+    }
+}
+
+/// Commits an offset of a group, which it makes.
+async fn commit(client: &Client, consumers: &str, offset: &str) {
+    call(client, ask(request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", consumers)])).await;
+    let fields = [("consumerGroup", consumers), ("topic", "T"), ("queueId", "0"), ("commitOffset", offset)];
+    let answer = call(client, ask(request::UPDATE_CONSUMER_OFFSET, &fields)).await;
+    assert_eq!(answer.code, response::SUCCESS, "{:?}", answer.remark);
+}
+
+/// Waits until a group is at this offset.
+async fn until_at(client: &Client, consumers: &str, offset: &str) {
+    let fields = [("consumerGroup", consumers), ("topic", "T"), ("queueId", "0")];
+    let is_there = |answer: &Command| answer.fields.get("offset") == Some(offset);
+    until(offset, client, || ask(request::QUERY_CONSUMER_OFFSET, &fields), is_there).await;
+}
+
+/// What is consumed from the slave while the master is away is consumed when that is back: by a group that went on, by one
+/// that is new, and though the slave was started anew meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumed_from_the_slave() {
+    let group = Group::start().await;
+    let master = group.master(0).await;
+    let port: u16 = master.endpoints().broker.as_ref().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+    let to_master = group.client(&master).await;
+    let slave = group.slave().await;
+    let to_slave = group.client(&slave).await;
+    until_in_sync(&to_master, 1).await;
+    for number in 0..9 {
+        send(&to_master, number.to_string()).await;
+    }
+    commit(&to_master, "old", "1").await;
+    until_at(&to_slave, "old", "1").await;
+    // The slave may or may not hear of this one.
+    commit(&to_master, "old", "2").await;
+    master.stop().await;
+    commit(&to_slave, "old", "5").await;
+    commit(&to_slave, "new", "4").await;
+    slave.stop().await;
+    let slave = group.slave().await;
+    let master = group.master(port).await;
+    let to_master = group.client(&master).await;
+    let to_slave = group.client(&slave).await;
+    for client in [&to_master, &to_slave] {
+        until_at(client, "old", "5").await;
+        until_at(client, "new", "4").await;
+    }
+    // From here on the master's word counts again, also when it goes back.
+    commit(&to_master, "old", "3").await;
+    until_at(&to_slave, "old", "3").await;
+    master.stop().await;
+    slave.stop().await;
+}
+
 /// Who does not speak the protocol, claims what it cannot have, or does not read, is cut off; others are not disturbed.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_at_the_replication_port() {
