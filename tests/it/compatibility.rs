@@ -50,7 +50,9 @@ const OTHERWISE: &[(&str, &str)] = &[
     (
         "Slaves",
         "SYNC_MASTER waits for one slave unless `inSyncReplicas` is set (Apache 5 waits for none); a new slave gets the whole log; \
-         one whose log is not its master's puts it aside and begins again; a slave gives nothing by POP and never becomes master",
+         one whose log is not its master's puts it aside and begins again; it copies tables at once and every 3 s (Apache after a \
+         minute, then every minute), and tells a master that comes back what was consumed meanwhile (Apache forgets it); a slave \
+         gives nothing by POP and never becomes master",
     ),
     (
         "Send-back",
