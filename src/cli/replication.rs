@@ -51,7 +51,8 @@ fn text(state: &Value) -> String {
     if slave["running"] == true {
         let following = match (slave["connected"] == true, slave["master"].as_str()) {
             (true, Some(master)) => format!("follows {master}"),
-            _ => "follows nobody now".to_owned(),
+            (false, Some(master)) => format!("does not hear {master}"),
+            (_, None) => "does not know its master yet".to_owned(),
         };
         line("slave", format!("log ends at {}, {following}", slave["log_ends"]));
     } else if !slave.is_null() {

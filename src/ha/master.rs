@@ -305,6 +305,8 @@ impl Master {
         write: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Infallible, Trouble> {
         let mut gate = self.valve.gate();
+        // A slave without anything to catch up with knows by a first word that it is served.
+        self.write(write, slave.transfer.sent(), Bytes::new()).await?;
         loop {
             let at = slave.transfer.sent();
             if at < self.store.min_physical_offset().0 {
