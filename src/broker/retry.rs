@@ -15,7 +15,7 @@ use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 use super::topic::perm;
-use crate::remoting::{Answer, Call, Refusal};
+use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::store::PhysicalOffset;
 use crate::wire::body::group::SubscriptionGroupConfig;
 use crate::wire::body::topic::TopicConfig;
@@ -24,6 +24,8 @@ use crate::wire::command::Reply;
 use crate::wire::header::send::{ConsumerSendMsgBackRequestHeader, SendMessageRequestHeader};
 use crate::wire::message::{MessageRecord, property_name};
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +43,11 @@ const NOT_CONSUMED: [&str; 4] = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, 
 pub(super) fn consumer_send_msg_back(
     broker: &Arc<Broker>,
     call: Call<ConsumerSendMsgBackRequestHeader>,
-) -> Answer {
+) -> Outcome {
+    broker.answer_when_topics_are_saved(Outcome::Now(send_back(broker, &call)))
+}
+
+fn send_back(broker: &Arc<Broker>, call: &Call<ConsumerSendMsgBackRequestHeader>) -> Answer {
     let header = &call.header;
     let group: &str = &header.group;
     let config = group_of(broker, group)?;

@@ -89,7 +89,8 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         wait_store: wishes.wait_store,
     };
     let mut recall_handle = None;
-    let receipt = if wishes.half || wishes.later.is_some() || dlq.is_some() {
+    let waits = wishes.half || wishes.later.is_some() || dlq.is_some();
+    let receipt = if waits {
         let mut inner = InnerMessage::of(&message, call.body.clone());
         if let Some(dlq) = &dlq {
             retry::bury(&mut inner, dlq);
@@ -110,7 +111,8 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
     if let Some(handle) = recall_handle {
         reply = reply.field("recallHandle", handle);
     }
-    Ok(answer_when_durable(receipt, reply))
+    let answer = answer_when_durable(receipt, reply);
+    Ok(if waits { broker.answer_when_topics_are_saved(answer) } else { answer })
 }
 
 /// SEND_BATCH_MESSAGE (320): all messages of the body, or none, with consecutive queue offsets.
@@ -295,6 +297,12 @@ fn answer_when_durable(receipt: Receipt, reply: Reply) -> Outcome {
 }
 
 impl Broker {
+    /// Lets an answer wait until a new topic is in its file. After a crash a topic is known again by its messages; one
+    /// that is meant for it and waits elsewhere is not among them, and would be delivered where nobody may read.
+    pub(super) fn answer_when_topics_are_saved(&self, answer: Outcome) -> Outcome {
+        if self.topics.is_unsaved() { answer.after(self.saving.now()) } else { answer }
+    }
+
     /// Stores a message and counts it.
     pub(crate) fn put(&self, message: &NewMessage<'_>, keys: &BrokerKeys) -> Result<Receipt, Refusal> {
         let receipt =

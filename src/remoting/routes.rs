@@ -59,6 +59,21 @@ impl Outcome {
     pub fn later(future: impl Future<Output = Answer> + Send + 'static) -> Self {
         Self::Later(Box::pin(future))
     }
+
+    /// Answers the same, but not before `first` is over.
+    pub fn after(self, first: impl Future<Output = ()> + Send + 'static) -> Self {
+        match self {
+            Self::Now(answer) => Self::later(async move {
+                first.await;
+                answer
+            }),
+            Self::Later(answer) => Self::later(async move {
+                first.await;
+                answer.await
+            }),
+            Self::Never => Self::Never,
+        }
+    }
 }
 
 impl From<Answer> for Outcome {

@@ -12,6 +12,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
@@ -19,9 +20,16 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.rocketmq.client.QueryResult;
+import org.apache.rocketmq.client.consumer.AckCallback;
+import org.apache.rocketmq.client.consumer.AckResult;
+import org.apache.rocketmq.client.consumer.AckStatus;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.PopCallback;
+import org.apache.rocketmq.client.consumer.PopResult;
+import org.apache.rocketmq.client.consumer.PopStatus;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
+import org.apache.rocketmq.client.impl.MQClientAPIImpl;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -33,6 +41,9 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.protocol.header.AckMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.ExtraInfoUtil;
+import org.apache.rocketmq.remoting.protocol.header.PopMessageRequestHeader;
 
 /**
  * One directory, handed from rmq-lite to a real Apache RocketMQ and back: after a clean stop of each with small files, after
@@ -42,6 +53,9 @@ import org.apache.rocketmq.common.message.MessageQueue;
 public final class HandOver {
     private static final String GROUP = "handover_group";
     private static final int BENCH_MESSAGES = 3_000;
+    private static final String POP_GROUP = "handover_pop";
+    /** Longer than from a pop to the stop that follows it, so that the next server is the one that offers it again. */
+    private static final int INVISIBLE_MS = 20_000;
     /** What a reader adds to the properties of a message, or what differs with the moment of reading. */
     private static final List<String> OF_THE_READER = Arrays.asList(MessageConst.PROPERTY_MIN_OFFSET, MessageConst.PROPERTY_MAX_OFFSET);
 
@@ -111,6 +125,7 @@ public final class HandOver {
         check(transactional().equals(Arrays.asList("lite commit")), "rmq-lite has delivered " + transactional());
         sendWaiting("lite", 1, 12, 45);
         awaitDelivered("lite timer 1");
+        popHalf("lite");
         if (kill) {
             Process load = background("bench", lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench", "--duration", "60", "--rate", "5000",
                 "--size", "100", "--quiet");
@@ -138,10 +153,13 @@ public final class HandOver {
         check(!transactional().contains("lite roll"), "Apache has delivered " + transactional());
         sendTransactions("apache");
         step("Apache asks about the transactions that were left open, and about no other");
+        awaitRevived("lite");
+        step("Apache offers again what was popped and not acknowledged, and nothing else");
         commit("Plain", 9);
         awaitSaved("Plain", 9);
         Map<String, String> after = snapshot("Plain", "Bench", "Delayed", "Transactional");
         check(after.size() >= before.size() + 62, "only " + after.size() + " messages before the second hand-over");
+        popHalf("apache");
         stop(middle);
         step("Apache has written more, and is gone");
 
@@ -159,6 +177,8 @@ public final class HandOver {
         check(added.equals(Arrays.asList("apache asked", "apache open", "lite answered")), "rmq-lite has delivered " + added);
         step("rmq-lite asks about the transactions that were left open, and about no other");
         awaitDelivered("lite timer 1", "lite timer 12", "lite level", "apache timer 1", "apache timer 20", "apache level", "lite timer 45");
+        awaitRevived("apache");
+        step("rmq-lite offers again what was popped and not acknowledged, and nothing else");
         stop(last);
         step("rmq-lite serves all of it");
     }
@@ -273,6 +293,106 @@ public final class HandOver {
         message.setDelayTimeLevel(3);
         sent(producer.send(message));
         producer.shutdown();
+    }
+
+    /** Messages of which all are popped, and every second is acknowledged. */
+    private void popHalf(String by) throws Exception {
+        DefaultMQProducer producer = dress(new DefaultMQProducer("handover_producer"));
+        producer.start();
+        for (int i = 0; i < 6; i++) {
+            sent(producer.send(new Message("Popped", body(by + " popped " + i))));
+        }
+        List<String> popped = new ArrayList<>();
+        await(by + " gives out its messages", () -> {
+            for (MessageExt message : pop(producer)) {
+                String body = new String(message.getBody(), StandardCharsets.UTF_8);
+                popped.add(body);
+                if (isDone(body)) {
+                    acknowledge(producer, message);
+                }
+            }
+            return popped.stream().filter(body -> body.startsWith(by)).count() == 6;
+        });
+        producer.shutdown();
+    }
+
+    private static boolean isDone(String body) {
+        return (body.charAt(body.length() - 1) - '0') % 2 == 0;
+    }
+
+    /**
+     * Waits until what was left of these comes again, and acknowledges it. After a kill the rest may come again, too: Apache
+     * keeps acknowledgements in memory for a while, and either of them the progress of the group.
+     */
+    private void awaitRevived(String by) throws Exception {
+        DefaultMQProducer asker = dress(new DefaultMQProducer("handover_asker"));
+        asker.start();
+        List<String> revived = new ArrayList<>();
+        await(by + " messages are offered again", () -> {
+            for (MessageExt message : pop(asker)) {
+                revived.add(new String(message.getBody(), StandardCharsets.UTF_8));
+                acknowledge(asker, message);
+                check(kill || message.getReconsumeTimes() == 1, revived + " is not a retry");
+            }
+            return revived.containsAll(Arrays.asList(by + " popped 1", by + " popped 3", by + " popped 5"));
+        });
+        check(kill || revived.size() == 3, "offered again: " + revived);
+        asker.shutdown();
+    }
+
+    private List<MessageExt> pop(DefaultMQProducer client) throws Exception {
+        PopMessageRequestHeader header = new PopMessageRequestHeader();
+        header.setConsumerGroup(POP_GROUP);
+        header.setTopic("Popped");
+        header.setQueueId(-1);
+        header.setMaxMsgNums(32);
+        header.setInvisibleTime(INVISIBLE_MS);
+        header.setPollTime(1_000);
+        header.setBornTime(System.currentTimeMillis());
+        header.setInitMode(0);
+        CompletableFuture<PopResult> answer = new CompletableFuture<>();
+        String brokerName = client.fetchPublishMessageQueues("Popped").get(0).getBrokerName();
+        api(client).popMessageAsync(brokerName, "127.0.0.1:" + broker, header, 20_000, new PopCallback() {
+            @Override
+            public void onSuccess(PopResult result) {
+                answer.complete(result);
+            }
+
+            @Override
+            public void onException(Throwable cause) {
+                answer.completeExceptionally(cause);
+            }
+        });
+        PopResult result = answer.get(30, TimeUnit.SECONDS);
+        return result.getPopStatus() == PopStatus.FOUND ? result.getMsgFoundList() : new ArrayList<>();
+    }
+
+    private void acknowledge(DefaultMQProducer client, MessageExt message) throws Exception {
+        String receipt = message.getProperty(MessageConst.PROPERTY_POP_CK);
+        String[] items = ExtraInfoUtil.split(receipt);
+        AckMessageRequestHeader header = new AckMessageRequestHeader();
+        header.setConsumerGroup(POP_GROUP);
+        header.setTopic(ExtraInfoUtil.getRealTopic(items, "Popped", POP_GROUP));
+        header.setQueueId(ExtraInfoUtil.getQueueId(items));
+        header.setOffset(ExtraInfoUtil.getQueueOffset(items));
+        header.setExtraInfo(receipt);
+        CompletableFuture<AckResult> answer = new CompletableFuture<>();
+        api(client).ackMessageAsync("127.0.0.1:" + broker, 20_000, new AckCallback() {
+            @Override
+            public void onSuccess(AckResult result) {
+                answer.complete(result);
+            }
+
+            @Override
+            public void onException(Throwable cause) {
+                answer.completeExceptionally(cause);
+            }
+        }, header);
+        check(answer.get(30, TimeUnit.SECONDS).getStatus() == AckStatus.OK, "not acknowledged: " + receipt);
+    }
+
+    private static MQClientAPIImpl api(DefaultMQProducer client) {
+        return client.getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl();
     }
 
     /** Waits until these messages that waited have come, and no other; after a kill one may come twice, and the rest meanwhile. */

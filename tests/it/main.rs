@@ -8,6 +8,7 @@ mod fuzz_corpus;
 mod golden;
 mod ha;
 mod ha_sim;
+mod kill;
 mod kit;
 mod plain;
 mod tidy;

@@ -89,7 +89,9 @@ pub struct TopicTable {
     provisional: AtomicUsize,
     /// Number of changes, and how many of them the file has.
     changes: AtomicU64,
-    saving: Mutex<u64>,
+    saved: AtomicU64,
+    /// Held while the file is written.
+    saving: Mutex<()>,
     listener: OnceLock<Listener>,
 }
 
@@ -129,7 +131,8 @@ impl TopicTable {
             state: Mutex::new(State { version: saved.data_version, ..State::default() }),
             provisional: AtomicUsize::new(0),
             changes,
-            saving: Mutex::new(0),
+            saved: AtomicU64::new(0),
+            saving: Mutex::new(()),
             listener: OnceLock::new(),
         })
     }
@@ -429,14 +432,19 @@ impl TopicTable {
 
     /// Writes the file if it lacks a change; says whether it did. Blocks.
     pub fn save(&self) -> Result<bool, PersistError> {
-        let mut saved = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = self.changes.load(Ordering::Acquire);
-        if changes == *saved {
+        if changes == self.saved.load(Ordering::Acquire) {
             return Ok(false);
         }
         persist::save(&self.options.path, &self.snapshot())?;
-        *saved = changes;
+        self.saved.store(changes, Ordering::Release);
         Ok(true)
+    }
+
+    /// Says whether the file lacks a change.
+    pub fn is_unsaved(&self) -> bool {
+        self.changes.load(Ordering::Acquire) != self.saved.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
