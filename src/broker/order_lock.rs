@@ -100,8 +100,13 @@ impl QueueLocks {
 }
 
 impl Lock {
+    /// Returns until when it holds unless it is renewed, milliseconds.
+    pub fn expires_ms(&self) -> i64 {
+        self.last_update_ms + LOCK_LIVE_MS
+    }
+
     fn expired(&self, now_ms: i64) -> bool {
-        now_ms - self.last_update_ms > LOCK_LIVE_MS
+        now_ms > self.expires_ms()
     }
 }
 

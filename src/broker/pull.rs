@@ -76,7 +76,11 @@ fn pull_after_heartbeat(broker: &Arc<Broker>, call: Call<PullMessageRequestHeade
             }
             tokio::select! {
                 () = heard => {}
-                () = &mut time_over => break,
+                () = &mut time_over => {
+                    let (group, topic) = (&call.header.consumer_group, &call.header.topic);
+                    tracing::debug!(%group, %topic, "a pull is served by an older expression than its own");
+                    break;
+                }
             }
         }
         match start(&broker, call)? {

@@ -4,7 +4,7 @@
 //! and a farewell at the end. Of what the NameServer answers a slave uses the master's addresses; order topics are
 //! not used yet. Mirrors `BrokerOuterAPI` and the registration of `BrokerController`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,18 +16,23 @@ use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
 use crate::wire::body::data_version::DataVersion;
 use crate::wire::body::register::RegisterBrokerBody;
+use crate::wire::body::route::{QueueData, TopicRouteData};
 use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use crate::wire::code::{request, response};
 use crate::wire::command::Request;
+use crate::wire::fastjson;
 use crate::wire::fields::Header as _;
 use crate::wire::header::route::{
-    RegisterBrokerRequestHeader, RegisterBrokerResponseHeader, UnRegisterBrokerRequestHeader,
+    GetRouteInfoRequestHeader, RegisterBrokerRequestHeader, RegisterBrokerResponseHeader,
+    UnRegisterBrokerRequestHeader,
 };
 
 /// Limit of the farewell.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
 /// Pause after a NameServer could not be reached.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Limit of a question for a topic's route.
+const ROUTE_LIMIT: Duration = Duration::from_secs(3);
 /// Milliseconds between registrations of a slave that does not know its master.
 const MASTER_PAUSE_MS: i64 = 1_000;
 /// Changed topics that go as an increment; with more the whole table goes.
@@ -46,6 +51,8 @@ struct Server {
     done: watch::Sender<u64>,
     /// Topics that changed since the last registration here.
     changed: Mutex<Vec<String>>,
+    /// The connection on which the broker registers, while there is one.
+    client: Mutex<Weak<Client>>,
 }
 
 impl Registration {
@@ -55,6 +62,7 @@ impl Registration {
             address,
             done: watch::Sender::new(0),
             changed: Mutex::default(),
+            client: Mutex::default(),
         });
         Self { wanted: watch::Sender::new(1), servers: servers.collect() }
     }
@@ -95,6 +103,25 @@ impl Registration {
         tokio::time::timeout(limit, futures_util::future::select_all(any)).await.is_ok()
     }
 
+    /// Asks the NameServers, until one answers, which brokers have a topic; nothing when none does.
+    pub async fn queues_of(&self, topic: &str) -> Vec<QueueData> {
+        let header = GetRouteInfoRequestHeader {
+            topic: topic.into(),
+            accept_standard_json_only: Some(true),
+            zone_mode: None,
+            zone_name: None,
+        };
+        for server in &self.servers {
+            let Some(client) = server.client() else { continue };
+            let request = Request::new(request::GET_ROUTEINFO_BY_TOPIC, &header);
+            let Ok(answer) = client.call(request, ROUTE_LIMIT).await else { continue };
+            let route = Some(answer).filter(|answer| answer.code == response::SUCCESS);
+            let route = route.and_then(|answer| fastjson::from_slice::<TopicRouteData>(&answer.body).ok());
+            return route.unwrap_or_default().queue_datas;
+        }
+        Vec::new()
+    }
+
     /// Starts one task per NameServer.
     pub fn start(broker: &Arc<Broker>, life: &Lifecycle) {
         for at in 0..broker.registration.servers.len() {
@@ -104,7 +131,11 @@ impl Registration {
                 let mut warned = false;
                 loop {
                     let why = match Client::connect(&server.address, &broker.clock, &connections).await {
-                        Ok(client) => follow(&broker, server, &client, &mut warned).await,
+                        Ok(client) => {
+                            let client = Arc::new(client);
+                            server.set_client(&client);
+                            follow(&broker, server, &client, &mut warned).await
+                        }
                         Err(cause) => cause.to_string(),
                     };
                     if broker.is_stopping() {
@@ -142,6 +173,14 @@ impl Registration {
 }
 
 impl Server {
+    fn client(&self) -> Option<Arc<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    fn set_client(&self, client: &Arc<Client>) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(client);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }

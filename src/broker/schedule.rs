@@ -151,6 +151,17 @@ impl Schedule {
         }
     }
 
+    /// Returns of each level in which messages wait the level, the first of them and the end of its queue.
+    pub(super) fn waiting(&self, store: &MessageStore) -> Vec<(i32, i64, i64)> {
+        let offsets = self.lock().offsets.clone();
+        let waiting = (1..=self.level_max()).map(|level| {
+            let min = store.min_offset_in_queue(SCHEDULE_TOPIC, level - 1).0;
+            let end = store.max_offset_in_queue(SCHEDULE_TOPIC, level - 1).0;
+            (level, offsets.get(&level).copied().unwrap_or(0).max(min), end)
+        });
+        waiting.filter(|(_, from, end)| from < end).collect()
+    }
+
     /// Returns what goes into the file and to a slave.
     pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
         let progress = self.lock();

@@ -338,13 +338,13 @@ fn decisions(half: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, steps: &
     }
 }
 
-fn id_of(record: &MessageRecord<'_>) -> String {
+pub(super) fn id_of(record: &MessageRecord<'_>) -> String {
     let own = record.property(property_name::UNIQ_KEY).map(str::to_owned);
     own.unwrap_or_else(|| record.offset_message_id())
 }
 
 /// Returns the topic that a record's message is meant for, where it may wait or be retried under another one.
-fn meant_for<'a>(record: &MessageRecord<'a>) -> &'a str {
+pub(super) fn meant_for<'a>(record: &MessageRecord<'a>) -> &'a str {
     let real = HIDDEN.contains(&record.topic).then(|| record.property(property_name::REAL_TOPIC)).flatten();
     let topic = real.unwrap_or(record.topic);
     if topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX) {

@@ -200,6 +200,28 @@ impl Timers {
         (state.waiting.len(), (max - state.waiting.next_unread()).max(0))
     }
 
+    /// Says whether everything that is due until then is delivered. True without timers.
+    pub(super) fn has_delivered(&self, store: &MessageStore, until_ms: i64) -> bool {
+        let max = store.max_offset_in_queue(TIMER_TOPIC, 0).0;
+        let state = self.lock();
+        let first_ms = state.waiting.first_ms();
+        !self.enabled
+            || state.waiting.next_unread() >= max && first_ms.is_none_or(|first_ms| first_ms > until_ms)
+    }
+
+    /// Returns when the first timers are due and where they are, at most `max`.
+    pub(super) fn first(&self, max: usize) -> Vec<(i64, i64)> {
+        let first = self.lock().waiting.first(max);
+        first.into_iter().map(|timer| (timer.due_ms, timer.offset)).collect()
+    }
+
+    /// Counts the timers for these topics.
+    pub(super) fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        let state = self.lock();
+        let counts = state.waiting.counts().iter().filter(|(topic, _)| wanted(topic));
+        counts.map(|(_, (count, _))| usize::try_from(*count).unwrap_or(0)).sum()
+    }
+
     /// Returns the checkpoint that a slave gets; `None` without timers.
     pub fn checkpoint(&self, now_ms: i64) -> Option<TimerCheckpoint> {
         let state = self.lock();

@@ -33,7 +33,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use table::{Half, HalfTable};
+pub(super) use table::Half;
+use table::HalfTable;
 
 /// The consumer group under which the progress of both queues is kept (`CID_SYS_RMQ_TRANS`).
 const GROUP: &str = "CID_RMQ_SYS_TRANS";
@@ -148,6 +149,12 @@ impl<'a> Stored<'a> {
             parked: None,
         }
     }
+}
+
+/// Returns the number of undecided half messages, and those that are looked at first, at most `max`.
+pub(super) fn first_due(broker: &Broker, max: usize) -> (usize, Vec<Half>) {
+    let state = broker.transactions.lock();
+    (state.table.len(), state.table.first_due(max).cloned().collect())
 }
 
 /// Stores a half message where it waits for its decision (`asyncPrepareMessage`).

@@ -15,13 +15,14 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{
-    self, Cluster, DeadLetters, Group, GroupDetail, Overview, ServerState, Topic, TopicDetail,
+    self, Cluster, DeadLetters, Group, GroupDetail, Overview, QueueLock, ServerState, Topic, TopicDetail,
 };
 use super::problem::Problem;
 use super::replication::{replication, steer_replication};
 use super::{Shown, read};
 use crate::broker::Broker;
 use crate::broker::timeline::Timeline;
+use crate::broker::{DelayedMessage, HalfMessage, Pending};
 use crate::clock;
 
 /// The description of everything below `/api/v1`.
@@ -36,6 +37,19 @@ struct TimelineQuestion {
     /// The topic; without it every topic is looked through.
     topic: Option<String>,
 }
+
+/// How much of a list is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuestion {
+    /// Most messages of the answer, up to [`LIST_MAX`].
+    max: Option<usize>,
+}
+
+/// Most messages of one list.
+const LIST_MAX: usize = 1_000;
+/// Messages of a list when nobody says how many.
+const LIST_USUALLY: usize = 100;
 
 /// The server's clock.
 #[derive(Serialize)]
@@ -67,6 +81,9 @@ pub(super) fn router() -> Router<Arc<Shown>> {
         .route("/groups/{group}", get(group))
         .route("/dead-letters", get(dead_letters))
         .route("/timeline", get(timeline))
+        .route("/transactions", get(transactions))
+        .route("/delayed", get(delayed))
+        .route("/locks", get(locks))
         .route("/clock", get(clock).post(move_clock))
         .route("/replication", get(replication).post(steer_replication))
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
@@ -140,6 +157,39 @@ async fn timeline(
     let Query(question) =
         question.map_err(|cause| Problem::new(StatusCode::BAD_REQUEST, cause.body_text()))?;
     of_broker(shown, move |broker| broker.timeline(question.topic.as_deref(), &question.key)).await.map(Json)
+}
+
+/// Lists the half messages that nobody has decided.
+async fn transactions(
+    State(shown): Shared,
+    question: Result<Query<ListQuestion>, QueryRejection>,
+) -> Found<Pending<HalfMessage>> {
+    let max = list_max(question)?;
+    of_broker(shown, move |broker| broker.half_messages(max)).await.map(Json)
+}
+
+/// Lists the messages that are delivered later.
+async fn delayed(
+    State(shown): Shared,
+    question: Result<Query<ListQuestion>, QueryRejection>,
+) -> Found<Pending<DelayedMessage>> {
+    let max = list_max(question)?;
+    of_broker(shown, move |broker| broker.delayed_messages(max)).await.map(Json)
+}
+
+fn list_max(question: Result<Query<ListQuestion>, QueryRejection>) -> Result<usize, Problem> {
+    let refuse = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let Query(question) = question.map_err(|cause| refuse(cause.body_text()))?;
+    let max = question.max.unwrap_or(LIST_USUALLY);
+    if max > LIST_MAX {
+        return Err(refuse(format!("max is {max}, and at most {LIST_MAX} messages are listed")));
+    }
+    Ok(max)
+}
+
+/// Lists the queues that orderly consumers hold.
+async fn locks(State(shown): Shared) -> Found<Vec<QueueLock>> {
+    of_broker(shown, figures::queue_locks).await.map(Json)
 }
 
 async fn clock(State(shown): Shared) -> Json<ClockState> {

@@ -213,6 +213,41 @@ pub(super) struct DeadLetters {
     last_stored_ms: Option<i64>,
 }
 
+/// A queue that one client of an orderly group consumes, and nobody else.
+#[derive(Debug, Serialize)]
+pub(super) struct QueueLock {
+    group: String,
+    topic: String,
+    queue_id: i32,
+    client_id: String,
+    renewed_ms: i64,
+    expires_ms: i64,
+}
+
+/// Reads every queue lock that has not expired, sorted by group, topic and queue.
+pub(super) fn queue_locks(broker: &Broker) -> Vec<QueueLock> {
+    let now_ms = broker.clock.now_ms();
+    let mut locks: Vec<QueueLock> = broker
+        .locks
+        .all()
+        .into_iter()
+        .map(|(group, queue, lock)| QueueLock {
+            group,
+            topic: queue.topic.to_string(),
+            queue_id: queue.queue_id,
+            renewed_ms: lock.last_update_ms,
+            expires_ms: lock.expires_ms(),
+            client_id: lock.client_id,
+        })
+        .filter(|lock| lock.expires_ms >= now_ms)
+        .collect();
+    locks.sort_unstable_by(|one, other| {
+        let key = |lock: &QueueLock| (lock.group.clone(), lock.topic.clone(), lock.queue_id);
+        key(one).cmp(&key(other))
+    });
+    locks
+}
+
 /// Reads the brokers that a NameServer knows.
 pub(super) fn brokers(name_server: &NameServer) -> Vec<RegisteredBroker> {
     let registered = name_server.brokers().into_iter();

@@ -30,6 +30,15 @@ const NOT_YET: &[(&str, &str)] = &[
         "`authenticationEnabled` and `aclEnable` have no effect, with one line saying so",
     ),
     (
+        "PEEK_MESSAGE (200052) and POP_ROLLBACK (200056)",
+        "refused: no client of either generation sends the first, and the second, behind `mqadmin exportPopRecord`, takes check points \
+         out of RocksDB, in which none are",
+    ),
+    (
+        "Retries of popped messages in topics of the second form (`enableRetryTopicV2`)",
+        "they are in `%RETRY%<group>_<topic>`, as with Apache's default; what Apache has put into the second form stays there",
+    ),
+    (
         "gRPC (5.x proxy), DLedger, controller, static topics, compaction, LMQ, batch consume queues",
         "not supported",
     ),

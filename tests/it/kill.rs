@@ -40,8 +40,8 @@ enum Act {
     Half(&'static str),
     /// Ends the transaction of the latest half message, and expects this code.
     End(i32, i32),
-    /// Becomes a producer that answers the next check in this way, and waits until it was asked.
-    AnswerCheck(i32),
+    /// Becomes a producer that is asked before so much time has passed, and answers in this way.
+    AnswerCheck(&'static str, i32),
     /// Lets this much time pass.
     Advance(&'static str),
     /// Waits until a topic has so many messages.
@@ -143,19 +143,19 @@ const TRANSACTIONS: &[Case] = &[
     case(
         "transaction: half, then asked about and committed",
         &[Half("m")],
-        &[AnswerCheck(COMMIT), Await(TOPIC, 1)],
+        &[AnswerCheck("1m", COMMIT), Await(TOPIC, 1)],
         ONCE,
     ),
     case(
         "transaction: half, then asked about and rolled back",
         &[Half("m")],
-        &[AnswerCheck(ROLLBACK)],
+        &[AnswerCheck("1m", ROLLBACK)],
         NEVER,
     ),
     case(
         "transaction: asked about without an answer",
-        &[Half("m"), AnswerCheck(0)],
-        &[Await(TOPIC, 0), AnswerCheck(COMMIT), Await(TOPIC, 1)],
+        &[Half("m"), AnswerCheck("5s", 0)],
+        &[Await(TOPIC, 0), AnswerCheck("1m", COMMIT), Await(TOPIC, 1)],
         ONCE,
     ),
     case(
@@ -397,7 +397,7 @@ impl Life {
                 let answer = self.ask(end_request(&queue_offset, &at, decision, false)).await;
                 assert_eq!(answer.code, wanted, "{}: {:?}", self.name, answer.remark);
             }
-            AnswerCheck(decision) => self.answer_check(decision).await,
+            AnswerCheck(span, decision) => self.answer_check(span, decision).await,
             Advance(span) => self.server().await.advance(span).await,
             Await(topic, count) => {
                 let found = self.await_messages(topic, count).await;
@@ -436,15 +436,14 @@ impl Life {
         }
     }
 
-    /// Answers checks until the broker has asked about the latest half message, by heartbeat and without a clock.
-    async fn answer_check(&mut self, decision: i32) {
+    /// Becomes known as a producer by heartbeat, lets time pass, and answers what it is asked last.
+    async fn answer_check(&mut self, span: &str, decision: i32) {
         let heartbeat =
             r#"{"clientID":"c@1","consumerDataSet":[],"producerDataSet":[{"groupName":"producers"}]}"#;
         self.well("heartbeat", request(code::HEART_BEAT, &[]).with_body(heartbeat)).await;
         let (at, name) = (self.half.1.clone(), self.name);
         let running = self.server().await;
-        // The first check comes after some seconds; they pass now.
-        running.advance("30s").await;
+        running.advance(span).await;
         let asked = tokio::time::timeout(LIMIT, running.producer.asked.notified()).await;
         asked.unwrap_or_else(|_| panic!("{name}: nobody asks about {at}"));
         let check = running.producer.checks.lock().unwrap().pop().unwrap();

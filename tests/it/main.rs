@@ -1,6 +1,7 @@
 //! Integration tests: a real server on port 0, driven by frames and by our own client.
 #![allow(missing_docs, clippy::unwrap_used)] // helpers of tests are not marked as tests
 
+mod assignment;
 mod compatibility;
 mod dlq;
 mod first_sight;

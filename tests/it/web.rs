@@ -165,6 +165,11 @@ async fn answers_match_the_openapi_document() {
     rig.send("%DLQ%G", 0, "body", "").await;
     join(&rig, "G", "T").await;
     commit(&rig, "G", "T", 0, 0).await;
+    rig.send("T", 0, "later", "DELAY\u{1}18\u{2}KEYS\u{1}K\u{2}").await;
+    rig.send("T", 0, "half", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}p\u{2}").await;
+    let lock = r#"{"clientId":"c@1","consumerGroup":"G","mqSet":[{"brokerName":"broker-a","queueId":0,"topic":"T"}]}"#;
+    let locked = rig.ask(request(request::LOCK_BATCH_MQ, &[]).with_body(lock)).await;
+    assert_eq!(locked.code, response::SUCCESS, "{:?}", locked.remark);
     let document = json(&rig.server, "/api/v1/openapi.json").await;
     let mut lists = Lists::default();
     for (path, operations) in document["paths"].as_object().unwrap() {

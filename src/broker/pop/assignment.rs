@@ -2,8 +2,9 @@
 //!
 //! Flows in: QUERY_ASSIGNMENT (400), SET_MESSAGE_REQUEST_MODE (401), GET_ALL_MESSAGE_REQUEST_MODE (402). The mode of a
 //! group for a topic is kept in `config/messageRequestMode.json`; a change is told to the group's members, which then
-//! ask for their queues at once. Queues are those of this broker. Mirrors `QueryAssignmentProcessor`,
-//! `MessageRequestModeManager` and the two strategies that the reference knows.
+//! ask for their queues at once. Queues are those of this broker, and those that the NameServer knows of on other brokers;
+//! it is asked each time, where the reference remembers its answer for half a minute. Mirrors `QueryAssignmentProcessor`,
+//! `MessageRequestModeManager`, `TopicRouteInfoManager` and the two strategies that the reference knows.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,14 @@ use crate::wire::body::pop::{
     MessageQueueAssignment, MessageRequestMode, MessageRequestModeSerializeWrapper,
     QueryAssignmentRequestBody, QueryAssignmentResponseBody, SetMessageRequestModeRequestBody,
 };
+use crate::wire::body::route::QueueData;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::fastjson;
 use crate::wire::fields::{NoHeader, shorten};
+
+/// Most queues that a broker elsewhere is believed to have.
+const QUEUES_ELSEWHERE_MAX: i32 = 65_535;
 
 /// What administrators have said about modes.
 ///
@@ -134,8 +139,16 @@ pub(in crate::broker) fn get_all_message_request_mode(broker: &Arc<Broker>, _: C
 }
 
 /// QUERY_ASSIGNMENT (400): the queues of a member, and how it gets their messages.
-pub(in crate::broker) fn query_assignment(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
-    let asked: QueryAssignmentRequestBody = body::decode("a question for an assignment", &call.body)?;
+pub(in crate::broker) fn query_assignment(broker: &Arc<Broker>, call: Call<NoHeader>) -> Outcome {
+    let asked = match body::decode::<QueryAssignmentRequestBody>("a question for an assignment", &call.body) {
+        Ok(asked) => asked,
+        Err(cause) => return Outcome::Now(Err(cause.into())),
+    };
+    let broker = broker.clone();
+    Outcome::later(async move { answer(&broker, asked).await })
+}
+
+async fn answer(broker: &Broker, asked: QueryAssignmentRequestBody) -> Answer {
     let mode = broker.pop.modes.get(&asked.topic, &asked.consumer_group).unwrap_or_else(|| {
         let pops = !asked.topic.starts_with(RETRY_PREFIX)
             && broker.keys().default_message_request_mode == keys::MessageRequestMode::Pop;
@@ -145,7 +158,8 @@ pub(in crate::broker) fn query_assignment(broker: &Arc<Broker>, call: Call<NoHea
             ..SetMessageRequestModeRequestBody::default()
         }
     });
-    let queues = assign(broker, &asked, &mode);
+    let elsewhere = broker.registration.queues_of(&asked.topic).await;
+    let queues = assign(broker, &asked, &mode, &elsewhere);
     let assignments = queues.map(|queues| {
         let assignment = |message_queue| MessageQueueAssignment { message_queue, mode: mode.mode };
         queues.into_iter().map(assignment).collect()
@@ -158,12 +172,23 @@ fn assign(
     broker: &Broker,
     asked: &QueryAssignmentRequestBody,
     mode: &SetMessageRequestModeRequestBody,
+    elsewhere: &[QueueData],
 ) -> Option<BTreeSet<MessageQueue>> {
-    let topic = broker.topics.get(&asked.topic).filter(|topic| topic.perm & perm::READ != 0)?;
-    let broker_name = broker.name();
-    let queues: Vec<MessageQueue> = (0..topic.read_queue_nums)
-        .map(|queue_id| MessageQueue::new(asked.topic.as_str(), broker_name.as_str(), queue_id))
+    let own_name = broker.name();
+    let here = broker.topics.get(&asked.topic).filter(|topic| topic.perm & perm::READ != 0);
+    let elsewhere = elsewhere.iter().filter(|it| it.perm & perm::READ != 0 && it.broker_name != own_name);
+    let mut queues: Vec<MessageQueue> = here
+        .iter()
+        .map(|topic| (own_name.as_str(), topic.read_queue_nums))
+        .chain(elsewhere.map(|it| (it.broker_name.as_str(), it.read_queue_nums.min(QUEUES_ELSEWHERE_MAX))))
+        .flat_map(|(name, count)| (0..count).map(move |queue_id| (name, queue_id)))
+        .map(|(name, queue_id)| MessageQueue::new(asked.topic.as_str(), name, queue_id))
         .collect();
+    // Every broker hands them out in this order, so that all answer alike.
+    queues.sort_unstable();
+    if queues.is_empty() {
+        return None;
+    }
     if asked.message_model == MessageModel::Broadcasting || !broker.keys().server_load_balancer_enable {
         return Some(queues.into_iter().collect());
     }
@@ -180,7 +205,8 @@ fn assign(
     }
     let share = usize::try_from(mode.pop_share_queue_num).unwrap_or_default();
     if share == 0 || share + 1 >= clients.len() {
-        return Some(BTreeSet::from([MessageQueue::new(asked.topic.as_str(), broker_name, -1)]));
+        let any = |queue: &MessageQueue| MessageQueue { queue_id: -1, ..queue.clone() };
+        return Some(queues.iter().map(any).collect());
     }
     if clients.len() > queues.len() {
         return Some(queues.get(at % queues.len().max(1)).cloned().into_iter().collect());

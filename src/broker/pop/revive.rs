@@ -6,7 +6,7 @@
 //! decides; the log is for the next start and for an Apache broker, which reads nothing else: timers bring the check
 //! point a second before its time and the acknowledgements at it, and one task per queue of the log reads along.
 //! A check point that only the log knows is from before the start; it is given [`LOG_SLACK_MS`] for its
-//! acknowledgements to arrive. Progress in the log is the offset of group `CID_RMQ_SYS_REVIVE_GROUP`: what was revived
+//! acknowledgements to arrive, and longer while the timers are behind with them. Progress in the log is the offset of group `CID_RMQ_SYS_REVIVE_GROUP`: what was revived
 //! a moment before a crash may be revived again, and nothing is lost. Mirrors `PopReviveService` and
 //! `PopBufferMergeService`; unlike there nothing is revived late, and consumers that were switched to pulling get
 //! their retries where they read them.
@@ -34,6 +34,8 @@ const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 const CHECK_POINT_AHEAD_MS: i64 = 1_000;
 /// How long a check point from before the start waits for acknowledgements from before the start.
 const LOG_SLACK_MS: i64 = 2_000;
+/// Pause while the timers have not brought everything that is due.
+const TIMERS_BEHIND_MS: i64 = 10;
 /// Pause after a message that could not be put into the retry topic.
 const AGAIN_MS: i64 = 10_000;
 /// Records of the log, or due check points, that are handled before others may run.
@@ -60,6 +62,8 @@ struct Point {
     due_ms: Option<i64>,
     /// Where the log has it, once it does.
     logged: Option<i64>,
+    /// Whether it is from before the start, so that acknowledgements may still be on their way.
+    restored: bool,
 }
 
 impl Point {
@@ -98,7 +102,8 @@ impl Points {
     pub(super) fn add(&mut self, key: Key, offsets: &[i64], due_ms: i64) {
         self.remove(&key);
         self.due.insert((due_ms, key.clone()));
-        let point = Point { offsets: offsets.into(), acked: 0, due_ms: Some(due_ms), logged: None };
+        let point =
+            Point { offsets: offsets.into(), acked: 0, due_ms: Some(due_ms), logged: None, restored: false };
         self.points.insert(key, point);
     }
 
@@ -131,6 +136,7 @@ impl Points {
                 self.logged.insert(offset);
                 if let Some(point) = self.points.get_mut(&key) {
                     point.logged = Some(offset);
+                    point.restored = true;
                 }
             }
         }
@@ -164,12 +170,28 @@ impl Points {
         }
     }
 
-    /// Takes a check point whose time has come, with the queue offsets of what is to be revived.
-    pub(super) fn take_due(&mut self, now_ms: i64) -> Option<(Key, Vec<i64>)> {
+    /// Takes a check point whose time has come, with the queue offsets of what is to be revived; one from before the
+    /// start only when `all_read` says that the log has been read up to now.
+    pub(super) fn take_due(&mut self, now_ms: i64, all_read: bool) -> Option<(Key, Vec<i64>)> {
+        if !all_read && self.waits_for_log(now_ms) {
+            return None;
+        }
         let (due_ms, key) = self.due.first().filter(|(due_ms, _)| *due_ms <= now_ms)?.clone();
         let offsets = self.points.get(&key).map(Point::unacked).unwrap_or_default();
         self.due.remove(&(due_ms, key.clone()));
         Some((key, offsets))
+    }
+
+    /// Says whether the first check point is due and from before the start.
+    fn waits_for_log(&self, now_ms: i64) -> bool {
+        let first = self.due.first().filter(|(due_ms, _)| *due_ms <= now_ms);
+        first.and_then(|(_, key)| self.points.get(key)).is_some_and(|point| point.restored)
+    }
+
+    /// Returns when to look again: when the next check point is due, or while the timers are behind, soon.
+    fn next_look_ms(&self, now_ms: i64, all_brought: bool) -> Option<i64> {
+        let behind = !all_brought && self.waits_for_log(now_ms);
+        if behind { Some(now_ms + TIMERS_BEHIND_MS) } else { self.next_due_ms() }
     }
 
     /// Notes that what was taken has been revived, or with a time, that the rest is to be tried again then.
@@ -394,8 +416,11 @@ pub(in crate::broker) async fn run(broker: Arc<Broker>, queue_id: i32) {
     let mut read = min.max(committed + 1);
     let mut written = committed;
     loop {
+        let now_ms = broker.clock.now_ms();
+        // Before the log is read: what the timers had to bring is in it by then.
+        let all_brought = broker.timers.has_delivered(&broker.store, now_ms);
         let came = follow(&broker, queue, queue_id, &mut read);
-        let revived = revive_due(&broker, queue);
+        let revived = revive_due(&broker, queue, now_ms, all_brought && !came);
         let settled = queue.lock().settled_before(read) - 1;
         if settled > written {
             written = settled;
@@ -406,7 +431,7 @@ pub(in crate::broker) async fn run(broker: Arc<Broker>, queue_id: i32) {
             tokio::task::yield_now().await;
             continue;
         }
-        let next_due_ms = queue.lock().next_due_ms();
+        let next_due_ms = queue.lock().next_look_ms(now_ms, all_brought);
         let due = async {
             match next_due_ms {
                 Some(at_ms) => broker.clock.sleep_until(at_ms).await,
@@ -484,10 +509,9 @@ fn log_ack(points: &mut Points, record: &MessageRecord<'_>) -> Option<()> {
 }
 
 /// Revives what is due now; says whether there may be more.
-fn revive_due(broker: &Broker, queue: &Queue) -> bool {
+fn revive_due(broker: &Broker, queue: &Queue, now_ms: i64, all_read: bool) -> bool {
     for _ in 0..BATCH_MAX {
-        let now_ms = broker.clock.now_ms();
-        let Some((key, mut offsets)) = queue.lock().take_due(now_ms) else { return false };
+        let Some((key, mut offsets)) = queue.lock().take_due(now_ms, all_read) else { return false };
         offsets.retain(|offset| match revive(broker, &key, *offset) {
             Ok(()) => false,
             Err(refusal) => {

@@ -27,6 +27,9 @@ async fn read_all(kit: &Kit) {
 async fn hidden_and_delivered() {
     let kit = Kit::start(&[]).await;
     let mut client = kit.client().await;
+    // A send that makes its topic waits for the file, and while it does a paused clock runs on.
+    kit.broker.topics.create_in_send("TBW102", "T", 4).unwrap();
+    kit.broker.topics.save().unwrap();
     let due_ms = START_MS + 12_345;
     let answer = client.send_message("T", 1, "hello", &format!("TIMER_DELIVER_MS\u{1}{due_ms}\u{2}")).await;
     assert_eq!((answer.code, answer.fields.get("queueId")), (0, Some("1")), "the queue that was asked for");

@@ -121,6 +121,18 @@ impl Waiting {
         offsets
     }
 
+    /// Returns the timers that are due first, in order.
+    pub(super) fn first(&self, max: usize) -> Vec<Timer> {
+        let mut timers: Vec<_> = self.heap.iter().map(|timer| timer.0).collect();
+        timers.retain(|timer| !self.put_again.contains(&timer.offset));
+        if max < timers.len() {
+            timers.select_nth_unstable(max);
+            timers.truncate(max);
+        }
+        timers.sort_unstable();
+        timers
+    }
+
     /// Returns the timers by topic: how many, and when this changed.
     pub(super) fn counts(&self) -> &BTreeMap<String, (i64, i64)> {
         &self.counts

@@ -9,21 +9,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// One undecided half message: its latest copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Half {
+pub(in crate::broker) struct Half {
     /// Queue offset of the first copy.
     pub(super) origin: i64,
     /// Where the latest copy is in the commit log.
-    pub(super) physical_offset: i64,
+    pub(in crate::broker) physical_offset: i64,
     /// How often its producers were asked.
-    pub(super) check_times: i32,
+    pub(in crate::broker) check_times: i32,
     /// When the latest copy was stored, milliseconds.
     pub(super) stored_ms: i64,
     /// When something is to be done about it, milliseconds.
-    pub(super) due_ms: i64,
+    pub(in crate::broker) due_ms: i64,
     /// A check is counted, but no producer took the question.
     pub(super) unsent: bool,
     /// The group of which it waits for a producer.
-    pub(super) parked: Option<String>,
+    pub(in crate::broker) parked: Option<String>,
 }
 
 /// The table.
@@ -133,6 +133,11 @@ impl HalfTable {
     /// Returns the half message to look at next and when.
     pub(super) fn next_due(&self) -> Option<(i64, i64)> {
         self.due.first().copied()
+    }
+
+    /// Returns the half messages to look at first, in order, at most `max`.
+    pub(super) fn first_due(&self, max: usize) -> impl Iterator<Item = &Half> {
+        self.due.iter().take(max).filter_map(|(_, queue_offset)| self.halves.get(queue_offset))
     }
 
     /// Takes note of a record of decisions; `last_half` is the last half message that it names.

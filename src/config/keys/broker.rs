@@ -18,15 +18,18 @@ const fn idle(reason: &'static str) -> Effect {
 
 // Features that other versions of this program bring: their keys already have fields.
 const KINDS: &str = "delayed messages of every kind are not available yet";
-const RETRY_FILTER: &str = "a message is retried by the group that took it: it is not filtered again";
+const RETRY_FILTER: &str = "a message is retried by the group that took it: it is not filtered again; Apache's filter lets everything pass there too, \
+     as clients read their retry topics by tag";
 const POP: &str = "check points are in memory and in the revive log, and are revived when they are due";
 const REPLICATION: &str = "inSyncReplicas alone says how many copies a send waits for";
 const PROXY: &str = "the gRPC endpoint is not available yet";
 const ACCESS: &str = "access control is not available yet: every client may do everything";
 
 // What works differently here, so that there is nothing to set.
+const RETRY_V2: &str = "retries of popped messages are in %RETRY%<group>_<topic>, as with Apache's default";
 const DELAYS: &str = "what was delivered is written down within half a second";
 const TIMERS: &str = "timers wait in memory in the order of their times, not in slots";
+const NO_SLOTS: &str = "there are no slots that could be congested: timers of one time wait in memory, and are delivered in order";
 const DISK_GUARD: &str = "the disk guard goes by free bytes: writes are refused only below 256 MiB";
 const UNLINK: &str =
     "a file that is still being read is deleted at once and stays readable until the reader is done";
@@ -445,8 +448,8 @@ key_table! {
             "popLongPollingForceNotifyInterval": i64 = 800, POP;
             "enableNotifyBeforePopCalculateLag": bool = true, POP;
             "enableNotifyAfterPopOrderLockRelease": bool = true, POP;
-            "retrieveMessageFromPopRetryTopicV1": bool = true, POP;
-            "enableRetryTopicV2": bool = false, POP;
+            "retrieveMessageFromPopRetryTopicV1": bool = true, RETRY_V2;
+            "enableRetryTopicV2": bool = false, RETRY_V2;
             "popConsumerFSServiceInit": bool = true, POP;
             "popConsumerKVServiceLog": bool = false, POP;
             "popConsumerKVServiceInit": bool = false, POP;
@@ -478,7 +481,7 @@ key_table! {
             "timerWarmEnable": bool = false, TIMERS;
             "timerStopDequeue": bool = false, TIMERS;
             "timerEnableRetryUntilSuccess": bool = false, TIMERS;
-            "timerCongestNumEachSlot": i32 = i32::MAX, TIMERS;
+            "timerCongestNumEachSlot": i32 = i32::MAX, NO_SLOTS;
             "timerMetricSmallThreshold": i32 = 1_000_000, TIMERS;
             "timerProgressLogIntervalMs": i32 = 10_000, TIMERS;
             "enableScheduleMessageStats": bool = true, KINDS;

@@ -67,7 +67,7 @@ proptest! {
                 }
                 Event::Time(passed, fails) => {
                     now += passed;
-                    while let Some((key, offsets)) = points.take_due(now) {
+                    while let Some((key, offsets)) = points.take_due(now, true) {
                         let number = key.pop_time_ms as usize;
                         let rest: Vec<i64> = offsets.iter().copied().filter(|offset| fails && offset % 2 == 1).collect();
                         for offset in &offsets {
@@ -103,8 +103,23 @@ fn after_a_start() {
     let mut points = Points::default();
     points.log(key(0), &[0, 1, 2], 100, 4);
     points.ack(&key(0), 1);
-    assert_eq!((points.take_due(99), points.next_due_ms(), points.settled_before(9)), (None, Some(100), 4));
-    assert_eq!(points.take_due(100), Some((key(0), vec![0, 2])));
+    assert_eq!(
+        (points.take_due(99, true), points.next_due_ms(), points.settled_before(9)),
+        (None, Some(100), 4)
+    );
+    assert_eq!(points.take_due(100, true), Some((key(0), vec![0, 2])));
     points.revived(&key(0), &[], 0);
     assert_eq!((points.len(), points.settled_before(9)), (0, 9));
+}
+
+/// A check point that only the log knows is not taken before the log is read up to its time; one of this process is.
+#[test]
+fn waits_for_acknowledgements_from_before_the_start() {
+    let mut points = Points::default();
+    points.log(key(0), &[0, 2], 100, 4);
+    assert_eq!(points.take_due(100, false), None);
+    points.ack(&key(0), 0);
+    assert_eq!(points.take_due(100, true), Some((key(0), vec![2])));
+    points.add(key(1), &[5], 100);
+    assert_eq!(points.take_due(100, false), Some((key(1), vec![5])));
 }

@@ -279,6 +279,28 @@ final class Server implements AutoCloseable {
         return ports.contains("\"oracle\"");
     }
 
+    /** Ends the test here where the server tells nothing over HTTP. */
+    void needsWeb() {
+        Assumptions.assumeFalse(isApache(), "Apache has no HTTP API");
+    }
+
+    /** What the server tells over HTTP. */
+    String get(String path) {
+        HttpRequest request = HttpRequest.newBuilder(URI.create(field("web") + path)).build();
+        try {
+            HttpResponse<String> answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+            if (answer.statusCode() != 200) {
+                throw new AssertionError(path + ": " + answer.body());
+            }
+            return answer.body();
+        } catch (IOException e) {
+            throw new AssertionError(path + " is not told", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new AssertionError("interrupted while " + path + " is asked for", e);
+        }
+    }
+
     /** Lets this much time pass on the server, such as {@code 2h}; returns when what is due by then has happened. */
     void advance(String span) {
         Assumptions.assumeFalse(isApache(), "Apache's time cannot be moved");
