@@ -28,6 +28,7 @@ use crate::wire::body::topic::TopicConfig;
 
 pub mod address;
 pub mod client;
+mod due;
 pub mod filter;
 pub mod group;
 pub mod hold;

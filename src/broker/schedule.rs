@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::due::{self, Step};
 use super::inner::InnerMessage;
 use super::name::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
 use super::persist::{self, PersistError};
@@ -38,8 +38,6 @@ mod tests;
 
 /// Messages that are delivered in one go, before others may run.
 const BATCH_MAX: usize = 128;
-/// Pause after a delivery that the store refused (`DELAY_FOR_A_WHILE`).
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Puts a message with a delay level where it waits; a level above the highest counts as the highest.
 ///
@@ -91,18 +89,6 @@ struct Progress {
     version: DataVersion,
     /// Version that the file has.
     saved: DataVersion,
-}
-
-/// How one step of the task ended.
-enum Step {
-    /// Something was delivered; there may be more.
-    Delivered,
-    /// Nothing is due before this time, or nothing waits at all.
-    Wait(Option<i64>),
-    /// The store did not take a message.
-    Refused,
-    /// The broker is stopping.
-    Over,
 }
 
 impl Schedule {
@@ -194,18 +180,7 @@ impl Schedule {
 pub(super) async fn run(broker: Arc<Broker>) {
     let schedule = &broker.schedule;
     let mut heads = vec![None; schedule.delays_ms.len()];
-    loop {
-        match schedule.step(&broker, &mut heads) {
-            Step::Delivered => tokio::task::yield_now().await,
-            Step::Wait(None) => schedule.wake.notified().await,
-            Step::Wait(Some(due_ms)) => tokio::select! {
-                () = broker.clock.sleep_until(due_ms) => {}
-                () = schedule.wake.notified() => {}
-            },
-            Step::Refused => broker.clock.sleep(PAUSE).await,
-            Step::Over => return,
-        }
-    }
+    due::run(&broker.clock, &schedule.wake, || schedule.step(&broker, &mut heads)).await;
 }
 
 impl Schedule {
@@ -242,7 +217,7 @@ impl Schedule {
             progress.version = version.next(now_ms);
             broker.saving.soon();
         }
-        if delivered { Step::Delivered } else { Step::Refused }
+        if delivered { Step::Busy } else { Step::Refused }
     }
 
     /// Finds the head of a level: when it is due. Puts a progress that left the queue back into it.

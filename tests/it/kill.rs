@@ -554,7 +554,7 @@ impl Running {
 }
 
 fn text_of(properties: &[(&str, &str)]) -> String {
-    properties.iter().map(|(name, value)| format!("{name}\u{1}{value}\u{2}")).collect()
+    properties.iter().flat_map(|(name, value)| [*name, "\u{1}", *value, "\u{2}"]).collect()
 }
 
 fn end_request(queue_offset: &str, at: &str, decision: i32, asked: bool) -> Request {
@@ -576,12 +576,13 @@ fn popped(answer: &Command, body: &str, tries: i32, name: &str) -> Popped {
     assert_eq!((record.body, record.reconsume_times), (body.as_bytes(), tries), "{name}: popped");
     let field = |name: &str| answer.fields.get(name).unwrap_or_default().to_owned();
     let (queue_id, offset) = (record.queue_id.to_string(), record.queue_offset.to_string());
-    let receipt = record.property("POP_CK").map(str::to_owned).unwrap_or_else(|| {
+    let made = || {
         let start = field("startOffsetInfo");
         let start = start.split(';').next().unwrap().rsplit(' ').next().unwrap();
         let (time, invisible, revive) = (field("popTime"), field("invisibleTime"), field("reviveQid"));
         format!("{start} {time} {invisible} {revive} 0 broker-a {queue_id} {offset}")
-    });
+    };
+    let receipt = record.property("POP_CK").map_or_else(made, str::to_owned);
     let retried = receipt.split(' ').nth(4) == Some("1");
     let topic = if retried { POP_RETRY } else { TOPIC }.to_owned();
     Popped { topic, queue_id, offset, receipt }

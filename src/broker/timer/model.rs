@@ -2,6 +2,7 @@
 //! level or a time comes exactly once, not before its time, and with everything else that is due.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 

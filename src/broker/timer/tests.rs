@@ -1,5 +1,7 @@
 //! Timers on a whole broker with a clock that a test moves.
 
+use std::time::Duration;
+
 use super::*;
 use crate::broker::kit::{Kit, START_MS, refusal, text};
 use crate::wire::code::request;
