@@ -50,6 +50,11 @@ struct Queue {
 }
 
 impl Queue {
+    /// Copies the names: those of a request are part of its connection's read buffer, which they would keep.
+    fn new(group: &str, topic: &str, queue_id: i32) -> Self {
+        Self { group: group.into(), topic: topic.into(), queue_id }
+    }
+
     fn holds(&self, record: &MessageRecord<'_>) -> bool {
         self.queue_id == record.queue_id && &*self.topic == record.topic
     }
@@ -79,14 +84,14 @@ impl Events {
     pub(super) fn delivered(
         &self,
         at_ms: i64,
-        group: &ByteString,
-        topic: &ByteString,
+        group: &str,
+        topic: &str,
         queue_id: i32,
         range: (QueueOffset, QueueOffset),
         messages: usize,
         client: SocketAddr,
     ) {
-        let queue = Queue { group: group.clone(), topic: topic.clone(), queue_id };
+        let queue = Queue::new(group, topic, queue_id);
         self.add(at_ms, Event::Delivered { queue, from: range.0.0, to: range.1.0, messages, client });
     }
 
@@ -94,12 +99,12 @@ impl Events {
     pub(super) fn committed(
         &self,
         at_ms: i64,
-        group: &ByteString,
-        topic: &ByteString,
+        group: &str,
+        topic: &str,
         queue_id: i32,
         offset: QueueOffset,
     ) {
-        let queue = Queue { group: group.clone(), topic: topic.clone(), queue_id };
+        let queue = Queue::new(group, topic, queue_id);
         self.add(at_ms, Event::Committed { queue, offset: offset.0 });
     }
 
@@ -113,7 +118,7 @@ impl Events {
         offset: i64,
         client: SocketAddr,
     ) {
-        let queue = Queue { group: group.into(), topic: topic.into(), queue_id };
+        let queue = Queue::new(group, topic, queue_id);
         self.add(at_ms, Event::Acknowledged { queue, offset, client });
     }
 

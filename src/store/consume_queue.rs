@@ -457,10 +457,13 @@ impl ConsumeQueue {
         sequential: bool,
     ) -> Result<Option<Units>, Error> {
         let max = self.max();
-        let count = (max - from).min(count as i64);
+        let count = max.saturating_sub(from).min(i64::try_from(count).unwrap_or(i64::MAX));
+        if from < 0 || count <= 0 {
+            return Ok(None);
+        }
         let byte = from * UNIT_BYTES as i64;
         let mut files = self.files();
-        if count <= 0 || files.first.is_none_or(|first| byte < first) {
+        if files.first.is_none_or(|first| byte < first) {
             return Ok(None);
         }
         let bytes = count as usize * UNIT_BYTES;

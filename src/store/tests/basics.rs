@@ -75,7 +75,10 @@ fn a_full_file_ends_with_blank() {
     let at = 3 * size;
     assert_eq!(log[at..at + 4], ((16_384 - at) as i32).to_be_bytes());
     assert_eq!(log[at + 4..at + 8], [0xCB, 0xD4, 0x31, 0x94]);
-    let entries = store.queue_entries("T", 0, QueueOffset(0), 10);
+    // As many as there are, whatever is asked for.
+    let entries = store.queue_entries("T", 0, QueueOffset(0), usize::MAX);
+    assert_eq!(entries.len(), 4);
+    assert!(store.queue_entries("T", 0, QueueOffset(i64::MAX), usize::MAX).is_empty());
     assert_eq!(entries[3].physical_offset, PhysicalOffset(16_384));
     // A record of exactly the room left less eight bytes still fits; one byte more does not.
     let exact = "e".repeat(16_384 - size - 8 - 92);
