@@ -46,7 +46,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 pub use disk::{Disk, FileSystem};
 pub use error::{Error, PutError};
 pub use options::{FlushDiskType, StoreOptions};
-pub use put::Receipt;
+pub use put::{QueueSlot, Receipt};
 pub use read::RecordFilter;
 pub use replica::ReplicaError;
 pub use types::*;

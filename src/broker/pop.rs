@@ -475,7 +475,7 @@ impl Request {
         broker.events.delivered(
             popped.pop_time_ms,
             &self.group,
-            &place.topic.into(),
+            place.topic,
             place.queue_id,
             range,
             found.message_count,

@@ -11,6 +11,7 @@ use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
 use super::refusal::{put_refused, topic_not_exist};
+use super::topic::Topic;
 use super::{retry, timer, transaction};
 use crate::config::keys::{BrokerKeys, BrokerRole};
 use crate::remoting::{Call, Outcome, Refusal};
@@ -59,20 +60,30 @@ pub(super) fn send_message(broker: &Arc<Broker>, call: Call<SendMessageRequestHe
 fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Result<Outcome, Refusal> {
     let header = &call.header;
     let keys = broker.keys();
-    let config = topic_of_send(broker, call, &keys)?;
-    let queue_id = queue_of_send(call, &config)?;
+    let guard = broker.topics.guard();
+    let known = broker.topics.find(&header.topic, &guard);
+    let made;
+    let config: &TopicConfig = if let Some(known) = known {
+        may_send(broker, &keys)?;
+        may_send_to(broker, &known.config, &keys)?;
+        &known.config
+    } else {
+        made = topic_of_send(broker, call, &keys)?;
+        &made
+    };
+    let queue_id = queue_of_send(call, config)?;
     if call.body.is_empty() {
         return Err(illegal("the message's body is empty"));
     }
     let properties = header.properties.as_deref().unwrap_or_default();
     let wishes = Wishes::of(properties);
     let dlq = retry::dead_letters_of_send(broker, call)?;
-    let made;
+    let made_key;
     let (unique_key, made_property) = if let Some(key) = wishes.unique_key {
         (key, "")
     } else {
-        made = broker.next_unique_key();
-        (made.1.as_str(), made.0.as_str())
+        made_key = broker.next_unique_key();
+        (made_key.1.as_str(), made_key.0.as_str())
     };
     let message = NewMessage {
         topic: &config.topic_name,
@@ -104,6 +115,8 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
             recall_handle = timer::recall::handle(broker, &inner, &config.topic_name, unique_key);
             broker.put_inner(inner)?
         }
+    } else if let Some(known) = known {
+        broker.put_known(&message, known, &keys)?
     } else {
         broker.put(&message, &keys)?
     };
@@ -189,28 +202,11 @@ pub(super) fn topic_of_send(
     call: &Call<SendMessageRequestHeader>,
     keys: &BrokerKeys,
 ) -> Result<Arc<TopicConfig>, Refusal> {
+    may_send(broker, keys)?;
     let header = &call.header;
-    if keys.broker_role == BrokerRole::Slave {
-        // Before a topic is made for it.
-        let remark = "this broker is a slave, and takes no messages; send to its master";
-        return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark));
-    }
-    // The time is asked for only where this is set, which is nearly nowhere.
-    if keys.start_accept_send_request_time_stamp > 0
-        && broker.clock.now_ms() < keys.start_accept_send_request_time_stamp
-    {
-        let remark = format!("broker unable to service, until {}", keys.start_accept_send_request_time_stamp);
-        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
-    }
     let topic: &str = &header.topic;
     if let Some(config) = broker.topics.get(topic) {
-        if name::is_sending_forbidden(topic) {
-            return Err(forbidden_topic(topic));
-        }
-        if config.order && keys.broker_permission & PERM_WRITE == 0 {
-            let remark = format!("the broker[{}] sending message is forbidden", broker.address().host());
-            return Err(Refusal::new(response::NO_PERMISSION, remark));
-        }
+        may_send_to(broker, &config, keys)?;
         broker.topics.confirm(topic);
         return Ok(config);
     }
@@ -231,6 +227,35 @@ pub(super) fn topic_of_send(
         .topics
         .create_in_send(&header.default_topic, topic, header.default_topic_queue_nums)
         .ok_or_else(|| topic_not_exist(topic))
+}
+
+/// Refuses whatever is sent while this broker takes no messages.
+fn may_send(broker: &Broker, keys: &BrokerKeys) -> Result<(), Refusal> {
+    if keys.broker_role == BrokerRole::Slave {
+        // Before a topic is made for it.
+        let remark = "this broker is a slave, and takes no messages; send to its master";
+        return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark));
+    }
+    // The time is asked for only where this is set, which is nearly nowhere.
+    if keys.start_accept_send_request_time_stamp > 0
+        && broker.clock.now_ms() < keys.start_accept_send_request_time_stamp
+    {
+        let remark = format!("broker unable to service, until {}", keys.start_accept_send_request_time_stamp);
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    }
+    Ok(())
+}
+
+/// Refuses what is sent to a topic that exists and takes none.
+fn may_send_to(broker: &Broker, config: &TopicConfig, keys: &BrokerKeys) -> Result<(), Refusal> {
+    if name::is_sending_forbidden(&config.topic_name) {
+        return Err(forbidden_topic(&config.topic_name));
+    }
+    if config.order && keys.broker_permission & PERM_WRITE == 0 {
+        let remark = format!("the broker[{}] sending message is forbidden", broker.address().host());
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
+    Ok(())
 }
 
 const PERM_WRITE: i32 = 2;
@@ -308,6 +333,23 @@ impl Broker {
         let receipt =
             self.store.put(message).map_err(|cause| put_refused(&cause, keys.max_message_size as usize))?;
         self.stats.put(message.topic, 1, receipt.size);
+        Ok(receipt)
+    }
+
+    /// Does the same where the topic was looked up already.
+    fn put_known(
+        &self,
+        message: &NewMessage<'_>,
+        topic: &Topic,
+        keys: &BrokerKeys,
+    ) -> Result<Receipt, Refusal> {
+        let put = match topic.queue(message.queue_id) {
+            Some(slot) => self.store.put_in(slot, message),
+            None => self.store.put(message),
+        };
+        let receipt = put.map_err(|cause| put_refused(&cause, keys.max_message_size as usize))?;
+        let stats = topic.stats.get_or_init(|| self.stats.topic(message.topic));
+        stats.put(1, receipt.size as u64);
         Ok(receipt)
     }
 

@@ -8,13 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use self::history::{Counts, History, NAMES};
 pub use self::history::{Figures, Windows};
+use self::history::{History, NAMES};
 use super::name;
 
 mod history;
@@ -39,15 +39,16 @@ pub struct TopicStats {
     put_calls: AtomicU64,
     put_messages: AtomicU64,
     put_bytes: AtomicU64,
-    groups: papaya::HashMap<Arc<str>, Arc<GroupStats>>,
-    history: Mutex<History>,
+    /// Looked at once a pull, so a lock will do; a table without locks would take 20 KiB for each topic.
+    groups: RwLock<BTreeMap<Arc<str>, Arc<GroupStats>>>,
+    history: Mutex<History<3>>,
 }
 
 /// What a group took out of one topic.
 #[derive(Default)]
 pub struct GroupStats {
     counts: [AtomicU64; GroupCount::ALL.len()],
-    history: Mutex<History>,
+    history: Mutex<History<{ GroupCount::ALL.len() }>>,
 }
 
 /// A counter of [`GroupStats`].
@@ -81,7 +82,7 @@ impl GroupCount {
 
 #[derive(Default)]
 struct BrokerFigures {
-    history: History,
+    history: History<8>,
     /// Counts of topics that are no more.
     retired: Totals,
     morning: Mornings,
@@ -144,14 +145,14 @@ impl TopicStats {
             put_calls: AtomicU64::new(0),
             put_messages: AtomicU64::new(0),
             put_bytes: AtomicU64::new(0),
-            groups: papaya::HashMap::new(),
+            groups: RwLock::default(),
             history: Mutex::default(),
         }
     }
 
     /// Counts one call that stored `messages` messages in records of `bytes` bytes together.
     #[inline]
-    fn put(&self, messages: u64, bytes: u64) {
+    pub fn put(&self, messages: u64, bytes: u64) {
         self.put_calls.fetch_add(1, Ordering::Relaxed);
         self.put_messages.fetch_add(messages, Ordering::Relaxed);
         self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -161,11 +162,19 @@ impl TopicStats {
     ///
     /// The caller has checked that the group exists, so that names from outside do not pile up here.
     pub fn group(&self, group: &str) -> Arc<GroupStats> {
-        let groups = self.groups.pin();
-        if let Some(known) = groups.get(group) {
-            return known.clone();
+        if let Some(known) = self.find_group(group) {
+            return known;
         }
-        groups.get_or_insert_with(Arc::from(group), Arc::default).clone()
+        let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+        groups.entry(Arc::from(group)).or_default().clone()
+    }
+
+    fn find_group(&self, group: &str) -> Option<Arc<GroupStats>> {
+        self.read_groups().get(group).cloned()
+    }
+
+    fn read_groups(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<GroupStats>>> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns messages and bytes stored since the broker started.
@@ -175,12 +184,11 @@ impl TopicStats {
 
     /// Returns the figures of every group that took something out; for metrics and the console.
     pub fn groups(&self) -> BTreeMap<Arc<str>, Arc<GroupStats>> {
-        self.groups.pin().iter().map(|(group, stats)| (group.clone(), stats.clone())).collect()
+        self.read_groups().clone()
     }
 
-    fn counts(&self) -> Counts {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts::from_iter([load(&self.put_calls), load(&self.put_messages), load(&self.put_bytes)])
+    fn counts(&self) -> [u64; 3] {
+        [&self.put_calls, &self.put_messages, &self.put_bytes].map(|count| count.load(Ordering::Relaxed))
     }
 
     fn add_to(&self, totals: &mut Totals) {
@@ -190,7 +198,7 @@ impl TopicStats {
         if !self.system {
             totals.put_messages_of_users += messages;
         }
-        for group in self.groups.pin().values() {
+        for group in self.read_groups().values() {
             group.add_to(totals, self.system);
         }
     }
@@ -252,13 +260,13 @@ impl GroupStats {
         totals.check_points += self.load(GroupCount::CheckPoints);
     }
 
-    fn counts(&self) -> Counts {
-        GroupCount::ALL.iter().map(|count| self.load(*count)).collect()
+    fn counts(&self) -> [u64; GroupCount::ALL.len()] {
+        GroupCount::ALL.map(|count| self.load(count))
     }
 }
 
 impl Totals {
-    fn counts(&self) -> Counts {
+    fn counts(&self) -> [u64; 8] {
         [
             self.put_messages,
             self.put_messages_of_users,
@@ -269,8 +277,6 @@ impl Totals {
             self.acks,
             self.check_points,
         ]
-        .into_iter()
-        .collect()
     }
 }
 
@@ -325,10 +331,10 @@ impl Stats {
             made = self.topic(topic);
             &made
         };
-        match stats.groups.pin().get(group) {
-            Some(group) => count(group),
-            None => count(&stats.group(group)),
+        if let Some(group) = stats.read_groups().get(group) {
+            return count(group);
         }
+        count(&stats.group(group));
     }
 
     /// Returns the figures of a topic, made when it is first seen.
@@ -359,7 +365,8 @@ impl Stats {
     pub fn forget_group(&self, group: &str) {
         let mut broker = self.lock();
         for topic in self.topics.pin().values() {
-            if let Some(gone) = topic.groups.pin().remove(group) {
+            let gone = topic.groups.write().unwrap_or_else(PoisonError::into_inner).remove(group);
+            if let Some(gone) = gone {
                 gone.add_to(&mut broker.retired, topic.system);
             }
         }
@@ -402,7 +409,7 @@ impl Stats {
     /// Returns messages handed out per second over the last minute (`tpsGroupGetNums`).
     pub fn group_get_tps(&self, group: &str, topic: &str, now_ms: i64) -> f64 {
         let Some(stats) = self.find_topic(topic) else { return 0.0 };
-        let Some(group) = stats.groups.pin().get(group).cloned() else { return 0.0 };
+        let Some(group) = stats.find_group(group) else { return 0.0 };
         let (calls, value) = (GroupCount::GetCalls as usize, GroupCount::GetMessages as usize);
         lock(&group.history).windows(now_ms, &group.counts(), calls, value).minute.tps
     }
@@ -425,7 +432,7 @@ impl Stats {
                 _ => key,
             };
             let (topic, group) = key.split_once('@')?;
-            let group = self.find_topic(topic)?.groups.pin().get(group)?.clone();
+            let group = self.find_topic(topic)?.find_group(group)?;
             let counts = group.counts();
             return (counts[calls] != 0).then(|| lock(&group.history).windows(now_ms, &counts, calls, value));
         }
@@ -445,7 +452,7 @@ impl Stats {
     pub fn sample(&self, now_ms: i64) {
         for topic in self.topics.pin().values() {
             lock(&topic.history).sample(now_ms, topic.counts());
-            for group in topic.groups.pin().values() {
+            for group in topic.read_groups().values() {
                 lock(&group.history).sample(now_ms, group.counts());
             }
         }

@@ -96,14 +96,7 @@ impl Events {
     }
 
     /// A group has consumed everything before `offset`.
-    pub(super) fn committed(
-        &self,
-        at_ms: i64,
-        group: &str,
-        topic: &str,
-        queue_id: i32,
-        offset: QueueOffset,
-    ) {
+    pub(super) fn committed(&self, at_ms: i64, group: &str, topic: &str, queue_id: i32, offset: QueueOffset) {
         let queue = Queue::new(group, topic, queue_id);
         self.add(at_ms, Event::Committed { queue, offset: offset.0 });
     }

@@ -1,7 +1,8 @@
 //! Putting messages: checks before the put lock, offsets and copying under it, dispatch after it.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -90,6 +91,10 @@ impl Wait {
     }
 }
 
+/// A queue that somebody puts to again and again, so that it need not be looked up by name each time.
+#[derive(Debug, Default)]
+pub struct QueueSlot(OnceLock<Arc<ConsumeQueue>>);
+
 /// What is worked out about a message before the put lock.
 struct Checked {
     body_crc: i32,
@@ -99,16 +104,21 @@ struct Checked {
 impl MessageStore {
     /// Appends a message and makes it visible. Blocks only for the put lock and when a new file is due.
     pub fn put(&self, message: &NewMessage<'_>) -> Result<Receipt, PutError> {
-        self.append(std::slice::from_ref(message))
+        self.append(std::slice::from_ref(message), None)
+    }
+
+    /// Does the same for a message whose topic and queue id are always those of `slot`.
+    pub fn put_in(&self, slot: &QueueSlot, message: &NewMessage<'_>) -> Result<Receipt, PutError> {
+        self.append(std::slice::from_ref(message), Some(slot))
     }
 
     /// Appends messages of one topic and queue: all or none, in one file, with consecutive queue offsets.
     pub fn put_batch(&self, messages: &[NewMessage<'_>]) -> Result<Receipt, PutError> {
-        self.append(messages)
+        self.append(messages, None)
     }
 
-    fn append(&self, messages: &[NewMessage<'_>]) -> Result<Receipt, PutError> {
-        let appended = self.check(messages).and_then(|checked| self.append_checked(messages, &checked));
+    fn append(&self, messages: &[NewMessage<'_>], slot: Option<&QueueSlot>) -> Result<Receipt, PutError> {
+        let appended = self.check(messages).and_then(|checked| self.append_checked(messages, &checked, slot));
         match &appended {
             Ok((_, queue)) => {
                 self.dispatch_put(Some(queue));
@@ -166,11 +176,12 @@ impl MessageStore {
         Ok(checked)
     }
 
-    fn append_checked(
+    fn append_checked<'a>(
         &self,
         messages: &[NewMessage<'_>],
         checked: &[Checked],
-    ) -> Result<(Receipt, Arc<ConsumeQueue>), PutError> {
+        slot: Option<&'a QueueSlot>,
+    ) -> Result<(Receipt, Cow<'a, Arc<ConsumeQueue>>), PutError> {
         let first = &messages[0];
         let size = checked.iter().map(|message| message.total).sum();
         let queue_of = || {
@@ -179,13 +190,20 @@ impl MessageStore {
             queue.ok_or(PutError::Illegal { what: "the topic cannot be a directory's name" })
         };
         let queued = sys_flag::is_queued(first.sys_flag);
-        let mut queue = queue_of()?;
+        let mut queue = match slot.map(|slot| (slot, slot.0.get())) {
+            Some((_, Some(queue))) => Cow::Borrowed(queue),
+            Some((slot, None)) => {
+                let queue = queue_of()?;
+                Cow::Borrowed(slot.0.get_or_init(|| queue))
+            }
+            None => Cow::Owned(queue_of()?),
+        };
         // Read before the lock, which is held for little longer than this would take.
         let now_ms = self.clock.now_ms();
         let mut tail = self.log.lock()?;
         while queue.is_dead() {
-            // The topic was deleted between the look-up and the lock.
-            queue = queue_of()?;
+            // It was deleted since it was looked up.
+            queue = Cow::Owned(queue_of()?);
         }
         let (physical, out) = tail.reserve(&self.log, size)?;
         // Another put may have been faster between the two; but a clock that was set back is believed.

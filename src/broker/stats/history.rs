@@ -11,11 +11,6 @@
 
 use std::collections::VecDeque;
 
-use smallvec::SmallVec;
-
-/// The values of some counters at one moment.
-pub(super) type Counts = SmallVec<[u64; 9]>;
-
 /// Sum, rate and average of one counter over a window of time (`StatsSnapshot`).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
@@ -38,41 +33,41 @@ pub struct Windows {
     pub day: Figures,
 }
 
-/// Copies of the counters of one thing.
+/// Copies of the `N` counters of one thing.
 #[derive(Debug, Default)]
-pub(super) struct History {
-    windows: Option<Box<[Window; 3]>>,
+pub(super) struct History<const N: usize> {
+    windows: Option<Box<[Window<N>; 3]>>,
 }
 
 #[derive(Debug)]
-struct Window {
+struct Window<const N: usize> {
     interval_ms: i64,
     copies_max: usize,
-    copies: VecDeque<(i64, Counts)>,
+    copies: VecDeque<(i64, [u64; N])>,
 }
 
-impl Window {
+impl<const N: usize> Window<N> {
     fn new(interval_ms: i64, copies_max: usize) -> Self {
         Self { interval_ms, copies_max, copies: VecDeque::new() }
     }
 
-    fn sample(&mut self, now_ms: i64, counts: &Counts) {
+    fn sample(&mut self, now_ms: i64, counts: [u64; N]) {
         let last = self.copies.back().map(|(last_ms, _)| *last_ms);
         if last.is_none() {
             // What was counted before the first copy was counted within one interval, it is assumed.
-            self.copies.push_back((now_ms - self.interval_ms, counts.iter().map(|_| 0).collect()));
+            self.copies.push_back((now_ms - self.interval_ms, [0; N]));
         }
         // Whoever calls may do so more often; a little early is better than one tick late.
         let due = last.is_none_or(|last_ms| now_ms - last_ms >= self.interval_ms - 1_000);
         if due {
-            self.copies.push_back((now_ms, counts.clone()));
+            self.copies.push_back((now_ms, counts));
         }
         while self.copies.len() > self.copies_max {
             self.copies.pop_front();
         }
     }
 
-    fn figures(&self, now_ms: i64, now: &Counts, calls: usize, value: usize) -> Figures {
+    fn figures(&self, now_ms: i64, now: &[u64; N], calls: usize, value: usize) -> Figures {
         let (since_ms, since) = match self.copies.front() {
             Some((at_ms, counts)) => (*at_ms, Some(counts)),
             None => (now_ms - self.interval_ms, None),
@@ -90,9 +85,9 @@ impl Window {
     }
 }
 
-impl History {
+impl<const N: usize> History<N> {
     /// Keeps a copy where one is due.
-    pub(super) fn sample(&mut self, now_ms: i64, counts: Counts) {
+    pub(super) fn sample(&mut self, now_ms: i64, counts: [u64; N]) {
         if self.windows.is_none() && counts.iter().all(|count| *count == 0) {
             return;
         }
@@ -100,15 +95,17 @@ impl History {
             Box::new([Window::new(10_000, 7), Window::new(600_000, 7), Window::new(3_600_000, 25)])
         });
         for window in windows.iter_mut() {
-            window.sample(now_ms, &counts);
+            window.sample(now_ms, counts);
         }
     }
 
     /// Computes the figures of the counter at `value`; `calls` is the counter that its average divides by.
-    pub(super) fn windows(&self, now_ms: i64, now: &Counts, calls: usize, value: usize) -> Windows {
+    pub(super) fn windows(&self, now_ms: i64, now: &[u64; N], calls: usize, value: usize) -> Windows {
         let figures = |window: usize| match &self.windows {
             Some(windows) => windows[window].figures(now_ms, now, calls, value),
-            None => Window::new([10_000, 600_000, 3_600_000][window], 0).figures(now_ms, now, calls, value),
+            None => {
+                Window::<N>::new([10_000, 600_000, 3_600_000][window], 0).figures(now_ms, now, calls, value)
+            }
         };
         Windows { minute: figures(0), hour: figures(1), day: figures(2) }
     }

@@ -10,10 +10,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use papaya::Guard;
+
 use super::attributes;
 use crate::broker::name;
 use crate::broker::persist::{self, PersistError};
+use crate::broker::stats::TopicStats;
 use crate::clock::Clock;
+use crate::store::QueueSlot;
 use crate::wire::body::data_version::DataVersion;
 use crate::wire::body::topic::{TopicConfig, TopicConfigSerializeWrapper};
 
@@ -74,6 +78,30 @@ pub enum Change {
     Deleted(String),
 }
 
+/// A topic, and what a send to it would otherwise look up by the same name in two more tables.
+pub struct Topic {
+    /// The configuration.
+    pub config: Arc<TopicConfig>,
+    /// What it took in; filled by the first send.
+    pub stats: OnceLock<Arc<TopicStats>>,
+    queues: OnceLock<Box<[QueueSlot]>>,
+}
+
+impl Topic {
+    fn new(config: Arc<TopicConfig>) -> Self {
+        Self { config, stats: OnceLock::new(), queues: OnceLock::new() }
+    }
+
+    /// Returns the place of a queue that can be sent to.
+    pub fn queue(&self, queue_id: i32) -> Option<&QueueSlot> {
+        let slots = self.queues.get_or_init(|| {
+            let queues = self.config.write_queue_nums.max(self.config.read_queue_nums);
+            (0..queues).map(|_| QueueSlot::default()).collect()
+        });
+        slots.get(usize::try_from(queue_id).ok()?)
+    }
+}
+
 type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 
 /// The topics of one broker.
@@ -82,7 +110,7 @@ type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 pub struct TopicTable {
     options: TopicOptions,
     clock: Clock,
-    topics: papaya::HashMap<Box<str>, Arc<TopicConfig>>,
+    topics: papaya::HashMap<Box<str>, Topic>,
     auto_create: AtomicBool,
     state: Mutex<State>,
     /// Number of provisional topics, so that [`TopicTable::confirm`] costs one load while there are none.
@@ -113,7 +141,7 @@ impl TopicTable {
         let saved = saved.unwrap_or_default();
         let topics = papaya::HashMap::new();
         for config in own_topics(&options) {
-            topics.pin().insert(config.topic_name.as_str().into(), Arc::new(config));
+            topics.pin().insert(config.topic_name.as_str().into(), Topic::new(Arc::new(config)));
         }
         for (topic, mut config) in saved.topic_config_table {
             if let Err(problem) = name::validate_topic(&topic) {
@@ -121,7 +149,7 @@ impl TopicTable {
                 continue;
             }
             config.topic_name.clone_from(&topic);
-            topics.pin().insert(topic.into(), Arc::new(config));
+            topics.pin().insert(topic.into(), Topic::new(Arc::new(config)));
         }
         Ok(Self {
             auto_create: AtomicBool::new(options.auto_create),
@@ -150,7 +178,22 @@ impl TopicTable {
     /// Returns a topic, also a provisional one.
     #[inline]
     pub fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
-        self.topics.pin().get(topic).cloned()
+        self.topics.pin().get(topic).map(|known| known.config.clone())
+    }
+
+    /// Returns what keeps topics that [`TopicTable::find`] returns in memory.
+    pub fn guard(&self) -> impl Guard + '_ {
+        self.topics.guard()
+    }
+
+    /// Returns a topic without a reference count, which the threads of all connections would write to for each
+    /// message. Finds nothing while there are provisional topics, which go unless somebody counts.
+    #[inline]
+    pub fn find<'a>(&self, topic: &str, guard: &'a impl Guard) -> Option<&'a Topic> {
+        if self.provisional.load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        self.topics.get(topic, guard)
     }
 
     /// Returns every topic in the order of names, without the provisional ones.
@@ -161,7 +204,7 @@ impl TopicTable {
     fn all_locked(&self, state: &State) -> Vec<Arc<TopicConfig>> {
         let topics = self.topics.pin();
         let real = topics.iter().filter(|(topic, _)| !state.provisional.contains_key(&***topic));
-        let mut all: Vec<_> = real.map(|(_, config)| config.clone()).collect();
+        let mut all: Vec<_> = real.map(|(_, topic)| topic.config.clone()).collect();
         all.sort_unstable_by(|one, other| one.topic_name.cmp(&other.topic_name));
         all
     }
@@ -376,7 +419,7 @@ impl TopicTable {
         let config = Arc::new(config);
         state.provisional.insert(topic.to_owned(), now_ms);
         self.provisional.store(state.provisional.len(), Ordering::Release);
-        self.topics.pin().insert(topic.into(), config.clone());
+        self.topics.pin().insert(topic.into(), Topic::new(config.clone()));
         Some(config)
     }
 
@@ -415,7 +458,7 @@ impl TopicTable {
         let topics = self.topics.pin();
         let old = |topic: &str, since_ms: i64| {
             // Somebody who holds it is about to use it.
-            let held = topics.get(topic).is_some_and(|config| Arc::strong_count(config) > 1);
+            let held = topics.get(topic).is_some_and(|topic| Arc::strong_count(&topic.config) > 1);
             now_ms - since_ms >= PROVISIONAL_MS && !held
         };
         let gone: Vec<String> = state
@@ -464,7 +507,7 @@ impl TopicTable {
         for config in configs {
             state.deleted.remove(&config.topic_name);
             state.provisional.remove(&config.topic_name);
-            topics.insert(config.topic_name.as_str().into(), config.clone());
+            topics.insert(config.topic_name.as_str().into(), Topic::new(config.clone()));
         }
         self.provisional.store(state.provisional.len(), Ordering::Release);
         self.count_change(state);
