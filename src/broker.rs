@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use bytestring::ByteString;
 
 use crate::clock::Clock;
 use crate::config::keys::{self, BrokerKeys, edit_distance};
@@ -25,6 +24,8 @@ use crate::namesrv::{FirstSight, Neighbour};
 use crate::remoting::{Peer, Service};
 use crate::store::{self, MessageStore, StoreOptions};
 use crate::wire::body::topic::TopicConfig;
+use crate::wire::command::Reply;
+use crate::wire::fields::FieldList;
 
 pub mod address;
 pub mod client;
@@ -147,8 +148,8 @@ pub struct Broker {
     configured: Mutex<settings::Configured>,
     /// Properties that every stored message gets: region, trace switch, cluster.
     own_properties: String,
-    region: ByteString,
-    trace_on: bool,
+    /// Fields that the answer to every send begins with: region and trace switch.
+    answer_fields: FieldList,
     keys: ArcSwap<BrokerKeys>,
     address: ArcSwap<Address>,
     config_dir: PathBuf,
@@ -218,8 +219,10 @@ impl Broker {
                 "MSG_REGION\u{1}{}\u{2}TRACE_ON\u{1}{}\u{2}CLUSTER\u{1}{}\u{2}",
                 keys.region_id, keys.trace_on, keys.broker_cluster_name
             ),
-            region: keys.region_id.as_str().into(),
-            trace_on: keys.trace_on,
+            answer_fields: Reply::success()
+                .field("MSG_REGION", &*keys.region_id)
+                .field("TRACE_ON", keys.trace_on)
+                .fields,
             configured: Mutex::new(settings::Configured::new(keys.clone(), clock.now_ms())),
             keys: ArcSwap::from_pointee(keys),
             config_dir: options.config_dir,

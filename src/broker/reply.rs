@@ -48,7 +48,7 @@ async fn pass_on(broker: &Broker, call: &Call<SendMessageRequestHeader>, queue_i
         Ok(()) => Reply::success(),
         Err(remark) => Reply::with_code(response::SYSTEM_ERROR).remark(remark),
     };
-    let reply = reply.field("MSG_REGION", &*broker.region).field("TRACE_ON", broker.trace_on);
+    let reply = Reply { fields: broker.answer_fields.beginning(), ..reply };
     if broker.keys().store_reply_message_enable {
         match store(broker, call, queue_id) {
             Ok((id, queue_offset)) => {

@@ -293,7 +293,7 @@ fn separator(properties: &str) -> &'static str {
 }
 
 fn stored_reply(broker: &Broker, first: &NewMessage<'_>, receipt: &Receipt, queue_id: i32) -> Reply {
-    let mut reply = Reply::success().field("MSG_REGION", &*broker.region).field("TRACE_ON", broker.trace_on);
+    let mut reply = Reply { fields: broker.answer_fields.beginning(), ..Reply::success() };
     reply.fields.push_plain("msgId", |id| {
         for (at, offset) in receipt.physical_offsets.iter().enumerate() {
             if at > 0 {

@@ -48,8 +48,10 @@ impl<'a> Gathered<'a> {
     fn add(&mut self, entry: &QueueEntry, filter: Option<RecordFilter<'_>>) -> Option<bool> {
         let at = entry.physical_offset.0;
         let size = usize::try_from(entry.size).ok()?;
-        let file = MappedQueue::find(self.files, at)?;
-        if self.view.as_ref().is_none_or(|(offset, _)| *offset != file.offset()) {
+        // Neighbours in a queue are in the same file nearly always.
+        let known = |(offset, view): &(i64, Bytes)| at >= *offset && at - offset < view.len() as i64;
+        if !self.view.as_ref().is_some_and(known) {
+            let file = MappedQueue::find(self.files, at)?;
             self.finish_piece();
             self.view = Some((file.offset(), file.view()));
         }

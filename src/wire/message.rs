@@ -683,9 +683,13 @@ pub fn upper_hex(bytes: &[u8]) -> String {
 fn push_upper_hex(out: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     out.reserve(bytes.len() * 2);
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 0xF)]));
+    // An id at a time, not a digit at a time.
+    for part in bytes.chunks(28) {
+        let mut digits = [b'0'; 56];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(part) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xF)]];
+        }
+        out.push_str(std::str::from_utf8(&digits[..part.len() * 2]).expect("digits are ASCII"));
     }
 }
 
