@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -126,7 +127,46 @@ pub struct Server {
     /// What must outlive the last call.
     back: Lifecycle,
     /// Removes the directory of an ephemeral server when dropped.
-    _directory: Option<tempfile::TempDir>,
+    _directory: Option<Temporary>,
+}
+
+/// The directory of an ephemeral server, which goes with it.
+struct Temporary(tempfile::TempDir);
+
+/// Threads that remove a temporary directory.
+const REMOVERS: usize = 16;
+
+impl Drop for Temporary {
+    /// Removes the directories of topics by several threads: each file of a queue may mean a wait for the disk, and there
+    /// are as many files as queues. What they leave the directory itself removes when it is dropped.
+    fn drop(&mut self) {
+        let inside = |dir: &PathBuf| {
+            std::fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .collect::<Vec<_>>()
+        };
+        let mut paths = vec![self.0.path().to_owned()];
+        // <directory>/broker/consumequeue/<topic>, and whatever else lies as deep.
+        for _ in 0..3 {
+            paths = paths.iter().flat_map(inside).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let remove = || {
+            while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // A file is no directory and stays for later.
+                let _ = std::fs::remove_dir_all(path);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..REMOVERS.min(paths.len() / 64) {
+                // Without a thread there is nothing lost but time.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, remove);
+            }
+        });
+    }
 }
 
 /// Where the brokers of the process sit.
@@ -460,7 +500,7 @@ fn dialable(mut address: SocketAddr) -> String {
     address.to_string()
 }
 
-fn make_directories(settings: &Settings) -> Result<Option<tempfile::TempDir>, StartError> {
+fn make_directories(settings: &Settings) -> Result<Option<Temporary>, StartError> {
     let path = settings.data_dir.clone();
     let failed = |source| StartError::Directory { path: path.clone(), source };
     if !settings.ephemeral {
@@ -470,7 +510,7 @@ fn make_directories(settings: &Settings) -> Result<Option<tempfile::TempDir>, St
     let parent = path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
     let name = path.file_name().unwrap_or_default();
     let made = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(parent).map_err(failed)?;
-    Ok(Some(made))
+    Ok(Some(Temporary(made)))
 }
 
 fn serve<S: crate::remoting::Service>(
