@@ -23,6 +23,7 @@ mod mapped_file;
 mod mapped_queue;
 pub mod offline;
 mod options;
+mod progress;
 mod put;
 mod queues;
 mod read;

@@ -13,10 +13,15 @@ use clap::{Args, Subcommand};
 
 use super::args::Instance;
 use crate::broker;
+use crate::clock::Clock;
 use crate::config::keys::{BrokerKeys, Origin, Timings};
 use crate::store::{Error, StoreOptions, offline};
 
 mod check;
+mod dump;
+mod export;
+mod import;
+mod repair;
 mod text;
 
 /// What can be done with a store's directory.
@@ -24,6 +29,12 @@ mod text;
 pub enum StoreArgs {
     /// Look at every file and say what is wrong with it; changes nothing. Exits with 1 when something is
     Check(CheckArgs),
+    /// Print messages, or entries of consume queues or index files
+    Dump(dump::DumpArgs),
+    /// Write messages, topics, groups and progress to one portable file, one JSON object a line
+    Export(export::ExportArgs),
+    /// Put what `export` wrote into a new store, or add it to one
+    Import(import::ImportArgs),
 }
 
 /// Which store is meant.
@@ -32,8 +43,8 @@ pub struct StorePlace {
     /// A storePathRootDir, or a data directory of rmq-lite [default: the data directory of the server called --name]
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Name of the server [default: default]
-    #[arg(long, value_name = "NAME", env = "RMQ_LITE_NAME", conflicts_with = "dir")]
+    /// Name of the server; counts when no DIR is given [default: default]
+    #[arg(long, value_name = "NAME", env = "RMQ_LITE_NAME")]
     pub name: Option<String>,
     /// A RocketMQ key that the store was made with, such as mappedFileSizeCommitLog=1048576; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::args::key_value)]
@@ -44,11 +55,15 @@ pub struct StorePlace {
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "Examples:
   rmq-lite store check                       the default server's store, while it is stopped
-  rmq-lite store check /var/lib/rocketmq/store --json")]
+  rmq-lite store check /var/lib/rocketmq/store --json
+  rmq-lite store check /var/lib/rocketmq/store --repair")]
 pub struct CheckArgs {
     /// Which store.
     #[command(flatten)]
     pub place: StorePlace,
+    /// Make a damaged store one that starts and serves what can still be read; what is taken out is kept beside it
+    #[arg(long)]
+    pub repair: bool,
     /// Print one JSON array, an object for each store
     #[arg(long)]
     pub json: bool,
@@ -58,6 +73,9 @@ pub struct CheckArgs {
 pub(super) fn run(args: &StoreArgs) -> ExitCode {
     let result = match args {
         StoreArgs::Check(args) => run_check(args),
+        StoreArgs::Dump(args) => dump::run(args).map(|()| ExitCode::SUCCESS),
+        StoreArgs::Export(args) => export::run(args),
+        StoreArgs::Import(args) => import::run(args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|cause| {
         eprintln!("rmq-lite: {cause:#}");
@@ -87,6 +105,24 @@ impl StorePlace {
         Ok(vec![options])
     }
 
+    /// Finds the one place for a store that may not be there yet: in a data directory that of its master.
+    fn new_store(&self) -> anyhow::Result<StoreOptions> {
+        let dir = match &self.dir {
+            Some(dir) => std::path::absolute(dir)?,
+            None => Instance { name: self.name.clone(), data_dir: None }.dir()?.join("broker"),
+        };
+        let broker = dir.join("broker");
+        if !is_store(&dir) && broker.is_dir() {
+            return self.options(&broker);
+        }
+        let foreign =
+            !is_store(&dir) && std::fs::read_dir(&dir).is_ok_and(|mut listed| listed.next().is_some());
+        if foreign {
+            bail!("{} is no store and not empty; choose another directory", dir.display());
+        }
+        self.options(&dir)
+    }
+
     /// Makes the options of the store in `root`.
     fn options(&self, root: &Path) -> anyhow::Result<StoreOptions> {
         let mut keys = BrokerKeys::default_for(Timings::Fast);
@@ -108,8 +144,8 @@ fn is_store(dir: &Path) -> bool {
 }
 
 /// Keeps servers away while a store is looked at.
-fn hold(options: &StoreOptions) -> anyhow::Result<offline::Hold> {
-    match offline::hold(options) {
+fn hold(options: &StoreOptions, alone: bool) -> anyhow::Result<offline::Hold> {
+    match offline::hold(options, alone) {
         Err(Error::Locked { .. }) => bail!(
             "a server uses {}; stop it first (rmq-lite stop), or look at a copy",
             options.root.display()
@@ -121,13 +157,25 @@ fn hold(options: &StoreOptions) -> anyhow::Result<offline::Hold> {
 fn run_check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut reports = Vec::new();
     for options in args.place.stores()? {
-        let _held = hold(&options)?;
-        reports.push(check::check(&options)?);
+        let _held = hold(&options, args.repair)?;
+        let report = check::check(&options)?;
+        if !args.json {
+            text::print_report(&report);
+        }
+        if args.repair && !report.clean {
+            let done = repair::repair(&options, &report, Clock::new().now_ms())?;
+            for step in &done.steps {
+                eprintln!("repaired: {step}");
+            }
+            eprintln!(
+                "what was taken out is in {}; start the server, then check again",
+                done.backup.display()
+            );
+        }
+        reports.push(report);
     }
     if args.json {
         println!("{}", serde_json::to_string(&reports)?);
-    } else {
-        reports.iter().for_each(text::print_report);
     }
     Ok(if reports.iter().all(|report| report.clean) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

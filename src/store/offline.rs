@@ -91,21 +91,25 @@ pub struct Hold {
     _lock: Option<File>,
 }
 
-/// Takes a store's directory for reading, without writing anything; refused while a broker uses it.
-pub fn hold(options: &StoreOptions) -> Result<Hold, Error> {
+/// Takes a store's directory, without writing anything: for oneself alone, or beside others who look at it. Refused while a
+/// broker uses it.
+pub fn hold(options: &StoreOptions, alone: bool) -> Result<Hold, Error> {
+    use rustix::fs::FlockOperation::{NonBlockingLockExclusive, NonBlockingLockShared};
     let path = options.root.join("lock");
-    let file = match File::open(&path) {
+    let file = match File::options().read(true).write(alone).open(&path) {
         Ok(file) => file,
         // Nobody has used it since it was copied or restored.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Hold { _lock: None }),
         Err(error) => return Err(Error::io("open", &path)(error)),
     };
     let locked = || Error::Locked { path: path.clone() };
-    file.try_lock_shared().map_err(|error| match error {
+    let taken = if alone { file.try_lock() } else { file.try_lock_shared() };
+    taken.map_err(|error| match error {
         std::fs::TryLockError::WouldBlock => locked(),
         std::fs::TryLockError::Error(source) => Error::io("lock", &path)(source),
     })?;
-    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).map_err(|_| locked())?;
+    let kind = if alone { NonBlockingLockExclusive } else { NonBlockingLockShared };
+    rustix::fs::fcntl_lock(&file, kind).map_err(|_| locked())?;
     Ok(Hold { _lock: Some(file) })
 }
 

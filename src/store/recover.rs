@@ -30,6 +30,7 @@ use super::flush::{Flushed, Threads};
 use super::index_file::Index;
 use super::mapped_file::Appender;
 use super::mapped_queue::MappedQueue;
+use super::progress::Progress;
 use super::queues::Queues;
 use super::replica::Replicas;
 use super::{Error, FlushDiskType, MessageStore, ReadCounters, Refusals, StoreOptions};
@@ -101,7 +102,10 @@ pub(crate) fn open(
         queues.load_all(true)?;
         abnormal_start(&mut appenders, &checkpoint, options.check_crc_on_recover)
     };
-    let walked = walk(&mut appenders, from, options.check_crc_on_recover);
+    // How much of the last file is used is not known yet.
+    let ends = appenders.last().map_or(from, |last| last.file().offset() + last.file().len() as i64);
+    let progress = Progress::new(&clock, "checking messages", from, ends);
+    let walked = walk(&mut appenders, from, options.check_crc_on_recover, progress);
     if !by_hint {
         let mut truncated = Ok(());
         queues.for_each(|queue| {
@@ -123,7 +127,7 @@ pub(crate) fn open(
             walked.end
         }
     };
-    let mut dispatcher = redispatch(&options, &log, &queues, &index, &checkpoint, from)?;
+    let mut dispatcher = redispatch(&options, &log, &queues, &index, &checkpoint, from, &clock)?;
     tracing::info!(
         ?last_exit,
         by_hint,
@@ -286,9 +290,10 @@ fn abnormal_start(appenders: &mut [Appender], checkpoint: &Checkpoint, check_crc
 }
 
 /// Follows good records from `from` on.
-fn walk(appenders: &mut [Appender], from: i64, check_crc: bool) -> Walked {
+fn walk(appenders: &mut [Appender], from: i64, check_crc: bool, mut progress: Progress<'_>) -> Walked {
     let mut walked = Walked { end: from, timestamp: 0 };
     while let Some(bytes) = bytes_at(appenders, walked.end) {
+        progress.at(walked.end);
         match inspect(bytes, check_crc) {
             Found::Record(record) => {
                 walked.end += i64::from(record.total_size);
@@ -341,6 +346,7 @@ fn redispatch(
     index: &Index,
     checkpoint: &Checkpoint,
     from: i64,
+    clock: &Clock,
 ) -> Result<Dispatcher, Error> {
     let mut dispatcher = Dispatcher::starting_at(from);
     let targets = Targets {
@@ -354,8 +360,10 @@ fn redispatch(
         index_filled: &|end_timestamp| checkpoint.set(Field::Index, end_timestamp),
     };
     let end = log.written();
+    let mut progress = Progress::new(clock, "building consume queues and index", from, end);
     while dispatcher.at < end {
         dispatcher.step(&targets, end)?;
+        progress.at(dispatcher.at);
     }
     Ok(dispatcher)
 }

@@ -65,6 +65,9 @@ pub(super) struct BadRange {
     pub(super) from: i64,
     /// Physical offset behind the last byte.
     pub(super) to: i64,
+    /// Store timestamp of the last message before them, milliseconds; 0 when there is none.
+    #[serde(rename = "beforeMs")]
+    pub(super) before_ms: i64,
 }
 
 /// What was looked at.
@@ -96,7 +99,9 @@ pub(super) struct Report {
     /// Findings that are counted but not listed.
     pub(super) more_findings: u64,
     pub(super) figures: Figures,
-    /// What `--repair` would bridge or cut.
+    /// Bytes that every file of the log should have.
+    pub(super) log_file_bytes: u64,
+    /// What `--repair` would cover or cut.
     pub(super) bad_ranges: Vec<BadRange>,
 }
 
@@ -174,7 +179,6 @@ struct Check<'a> {
     unclean: bool,
     log: Vec<DirFile>,
     last_keyed: Option<i64>,
-    /// Physical offset of the first message without an entry that the next start would not dispatch again.
     log_min: i64,
     log_end: i64,
 }
@@ -188,6 +192,7 @@ pub(super) fn check(options: &StoreOptions) -> Result<Report, Error> {
         findings: Vec::new(),
         more_findings: 0,
         figures: Figures::default(),
+        log_file_bytes: options.commit_log_file_bytes,
         bad_ranges: Vec::new(),
     };
     let mut check = Check {
@@ -224,7 +229,7 @@ impl Check<'_> {
         let dir = &self.options.commit_log_dir;
         let listing = list(dir)?;
         let key = "mappedFileSizeCommitLog";
-        self.files(&listing, self.options.commit_log_file_bytes, key);
+        self.report.log_file_bytes = self.files(&listing, self.options.commit_log_file_bytes, key);
         self.report.figures.log_files = listing.files.len();
         self.log.clone_from(&listing.files);
         let Some(first) = listing.files.first() else {
@@ -243,6 +248,7 @@ impl Check<'_> {
         let mut looking = LogReader::new(listing.files, false);
         let mut at = self.log_min;
         let mut end = at;
+        let mut before_ms = 0;
         // What was passed over since the last message: the end of the log, unless another message follows.
         let mut pending: Vec<(BadRange, String, String, String)> = Vec::new();
         loop {
@@ -257,6 +263,7 @@ impl Check<'_> {
                 None => break,
                 Some(LogPiece::Message(record)) => {
                     let size = i64::from(record.total_size);
+                    before_ms = record.store_timestamp;
                     for (range, what, expected, found) in pending.drain(..) {
                         bad_range(&mut self.report, &looking, range, &what, expected, found);
                     }
@@ -272,7 +279,7 @@ impl Check<'_> {
                     if !looking.has_data_behind(next)? {
                         break;
                     }
-                    let range = BadRange { from: at, to: next };
+                    let range = BadRange { from: at, to: next, before_ms };
                     let found = format!("{} bytes of zeros, and something behind them", next - at);
                     pending.push((range, "a hole".to_owned(), "a message".to_owned(), found));
                     at = next;
@@ -281,7 +288,7 @@ impl Check<'_> {
                     let whole = at == file.offset && next == file.end();
                     let what = if whole { "this is no commit log file" } else { "this is no whole message" };
                     pending.push((
-                        BadRange { from: at, to: next },
+                        BadRange { from: at, to: next, before_ms },
                         what.to_owned(),
                         damage.expected,
                         damage.found,
@@ -305,8 +312,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares names and lengths of the files of a log or queue.
-    fn files(&mut self, listing: &Listing, configured: u64, key: &str) {
+    /// Compares names and lengths of the files of a log or queue; returns the length that they should have.
+    fn files(&mut self, listing: &Listing, configured: u64, key: &str) -> u64 {
         for stranger in &listing.strangers {
             if !stranger.is_dir() {
                 let what = "this file does not belong here: only files named by their offset in 20 digits do; a start refuses it";
@@ -349,6 +356,7 @@ impl Check<'_> {
                 self.report.differs(&file.path, None, "a file before this one is missing", expected, found);
             }
         }
+        expected
     }
 
     fn message(&mut self, record: &MessageRecord<'_>, file: &DirFile) -> Result<(), Error> {
@@ -925,4 +933,4 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

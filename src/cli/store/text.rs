@@ -1,5 +1,7 @@
 //! What the `store` commands print for people.
 
+use std::fmt::Write as _;
+
 use super::check::{Finding, Report, Severity};
 
 /// Prints what a check found: the findings, then what was looked at and the verdict.
@@ -33,7 +35,7 @@ fn verdict(report: &Report) -> String {
     let lost: i64 = report.bad_ranges.iter().map(|range| range.to - range.from).sum();
     let mut text = format!("{} things are wrong", report.damages);
     if lost > 0 {
-        text.push_str(&format!("; {lost} bytes of the commit log hold no readable message"));
+        let _ = write!(text, "; {lost} bytes of the commit log hold no readable message");
     } else {
         text.push_str("; every message of the commit log can be read");
     }
@@ -48,11 +50,11 @@ fn finding_text(finding: &Finding, root: &std::path::Path) -> String {
     let file = finding.file.strip_prefix(root).unwrap_or(&finding.file);
     let mut text = format!("  {mark} {}", file.display());
     if let Some(position) = finding.position {
-        text.push_str(&format!(" at byte {position}"));
+        let _ = write!(text, " at byte {position}");
     }
-    text.push_str(&format!(": {}", finding.what));
+    let _ = write!(text, ": {}", finding.what);
     if let (Some(expected), Some(found)) = (&finding.expected, &finding.found) {
-        text.push_str(&format!("\n         expected {expected}\n         found    {found}"));
+        let _ = write!(text, "\n         expected {expected}\n         found    {found}");
     }
     text
 }
