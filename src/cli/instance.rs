@@ -62,33 +62,51 @@ pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
         println!("{object}");
         return Ok(ExitCode::SUCCESS);
     }
-    let figure = |key: &str| runtime.table.get(key).map_or("-", String::as_str);
-    let replicated = format!(
-        "{} of {} in sync, {} bytes and {} ms behind{}",
-        figure("haInSyncSlaveNums"),
-        figure("haSlaveNums"),
-        figure("haSlaveBehindBytes"),
-        figure("haSlaveBehindMs"),
-        if figure("haPaused") == "true" { ", paused" } else { "" }
-    );
-    for (name, value) in [
-        ("name", endpoints.name.as_str()),
-        ("NameServer", endpoints.namesrv.as_deref().unwrap_or("-")),
-        ("broker", endpoints.broker.as_deref().unwrap_or("-")),
-        ("slave", endpoints.slave.as_deref().unwrap_or("-")),
-        ("console", endpoints.web.as_deref().unwrap_or("-")),
-        ("data", &endpoints.data_dir.display().to_string()),
-        ("process", &endpoints.pid.to_string()),
-        ("running", figure("runtime")),
-        ("put tps", figure("putTps")),
-        ("put today", figure("msgPutTotalTodayNow")),
-        ("log", &format!("{} to {}", figure("commitLogMinOffset"), figure("commitLogMaxOffset"))),
-        ("slaves", &replicated),
-        ("disk used", figure("commitLogDiskRatio")),
-    ] {
-        println!("{name:<11}{value}");
-    }
+    print!("{}", text(&endpoints, &runtime));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `status` tells a person.
+fn text(endpoints: &Endpoints, runtime: &KVTable) -> String {
+    let figure = |key: &str| runtime.table.get(key).map_or("-", String::as_str);
+    let number = |key: &str| figure(key).parse::<f64>().unwrap_or(0.0);
+    // "[ 0 days, 0 hours, 7 minutes, 48 seconds ]": what is nothing yet is left out.
+    let parts = figure("runtime").trim_matches(['[', ']', ' ']).split(", ");
+    let running: Vec<_> =
+        parts.skip_while(|part| part.starts_with("0 ") && !part.ends_with("seconds")).collect();
+    let rates: Vec<_> = figure("putTps").split(' ').collect();
+    let [ten_seconds, minute, ten_minutes] = rates[..].try_into().unwrap_or(["-"; 3]);
+    let slaves = match figure("haSlaveNums") {
+        "0" | "-" => "none".to_owned(),
+        slaves => format!(
+            "{} of {slaves} in sync, {} bytes and {} ms behind{}",
+            figure("haInSyncSlaveNums"),
+            figure("haSlaveBehindBytes"),
+            figure("haSlaveBehindMs"),
+            if figure("haPaused") == "true" { ", paused" } else { "" }
+        ),
+    };
+    let lines = [
+        ("name", endpoints.name.clone()),
+        ("NameServer", endpoints.namesrv.clone().unwrap_or("-".to_owned())),
+        ("broker", endpoints.broker.clone().unwrap_or("-".to_owned())),
+        ("slave", endpoints.slave.clone().unwrap_or("-".to_owned())),
+        ("console", endpoints.web.clone().unwrap_or("-".to_owned())),
+        ("data", endpoints.data_dir.display().to_string()),
+        ("process", endpoints.pid.to_string()),
+        ("running", running.join(", ")),
+        (
+            "put",
+            format!(
+                "{} today; {ten_seconds}/s in 10 s, {minute}/s in 1 min, {ten_minutes}/s in 10 min",
+                number("msgPutTotalTodayNow")
+            ),
+        ),
+        ("log", format!("from {} to {}", figure("commitLogMinOffset"), figure("commitLogMaxOffset"))),
+        ("slaves", slaves),
+        ("disk used", format!("{:.0} %", number("commitLogDiskRatio") * 100.0)),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
 }
 
 /// `rmq-lite env`: lines for a shell's `eval`.
@@ -193,4 +211,43 @@ async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<(Endpoints, KVTa
         runtime = fastjson::from_slice(&answer.body)?;
     }
     Ok((endpoints, runtime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A person reads figures with their units, and nothing that is not there.
+    #[test]
+    fn status_for_a_person() {
+        let endpoints = serde_json::json!({
+            "pid": 7, "name": "default", "namesrv": "127.0.0.1:9876", "broker": "127.0.0.1:10911", "broker_fast": null,
+            "broker_ha": null, "slave": null, "grpc": null, "web": null, "data_dir": "/data", "ephemeral": false,
+            "startup_ms": 9, "env": {},
+        });
+        let endpoints: Endpoints = serde_json::from_value(endpoints).unwrap();
+        let mut runtime = KVTable::default();
+        for (key, value) in [
+            ("runtime", "[ 0 days, 0 hours, 7 minutes, 48 seconds ]"),
+            ("putTps", "1.5 0.3 0.0"),
+            ("msgPutTotalTodayNow", "15"),
+            ("commitLogMinOffset", "0"),
+            ("commitLogMaxOffset", "4096"),
+            ("commitLogDiskRatio", "0.868905269298735"),
+            ("haSlaveNums", "0"),
+        ] {
+            runtime.table.insert(key.to_owned(), value.to_owned());
+        }
+        let told = text(&endpoints, &runtime);
+        for line in [
+            "running    7 minutes, 48 seconds",
+            "put        15 today; 1.5/s in 10 s, 0.3/s in 1 min, 0.0/s in 10 min",
+            "log        from 0 to 4096",
+            "slaves     none",
+            "disk used  87 %",
+            "console    -",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line}\n{told}");
+        }
+    }
 }
