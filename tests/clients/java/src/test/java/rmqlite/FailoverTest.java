@@ -17,6 +17,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -115,10 +116,8 @@ class FailoverTest extends ClientTest {
     }
 
     private static long ask(Server broker, int code, Object... fields) throws Exception {
-        try (Raw raw = new Raw(broker.broker())) {
-            var answer = raw.call(code, null, fields);
-            return answer.getCode() == 0 ? Long.parseLong(answer.getExtFields().get("offset")) : -answer.getCode();
-        }
+        var answer = Raw.once(broker.broker(), code, fields);
+        return answer.getCode() == 0 ? Long.parseLong(answer.getExtFields().get("offset")) : -answer.getCode();
     }
 
     private static List<Long> ends(Server broker, String topic) throws Exception {
@@ -241,9 +240,14 @@ class FailoverTest extends ClientTest {
         for (Server namesrv : servers.namesrvs) {
             namesrv.kill9();
             String fresh = createTopic(servers);
-            Received started = consume(servers, Names.unique("g"), fresh);
+            // A client asks one NameServer at a time, so its first question may meet the dead one, and then it does not start.
+            AtomicReference<Received> starting = new AtomicReference<>();
+            Until.holds("a new consumer starts", SOON, () -> {
+                starting.set(consume(servers, Names.unique("g"), fresh));
+                return true;
+            });
+            Received started = starting.get();
             DefaultMQProducer other = producer(servers.masterA);
-            // A client asks one NameServer at a time, so its first question may meet the dead one.
             Until.holds("a new producer sends", SOON, () -> other.send(message(fresh, "first")).getSendStatus() == SendStatus.SEND_OK);
             for (int i = 0; i < 20; i++) {
                 sent.add("m" + sent.size());

@@ -145,20 +145,15 @@ final class Server implements AutoCloseable {
 
     /** Waits until this broker has a topic. */
     void knows(String topic) {
-        Until.holds("the broker at " + broker + " has the topic " + topic, STOP, () -> {
-            try (Raw raw = new Raw(broker)) {
-                return raw.call(Raw.GET_TOPIC_CONFIG, null, "topic", topic).getCode() == 0;
-            }
-        });
+        Until.holds("the broker at " + broker + " has the topic " + topic, STOP,
+            () -> Raw.once(broker, Raw.GET_TOPIC_CONFIG, "topic", topic).getCode() == 0);
     }
 
     /** Waits until this master counts so many slaves as copies. */
     void awaitSlaves(int count) {
         Until.holds(count + " slaves of " + broker + " are in sync", STOP, () -> {
-            try (Raw raw = new Raw(broker)) {
-                byte[] status = raw.call(Raw.GET_BROKER_HA_STATUS, null).getBody();
-                return new String(status, StandardCharsets.UTF_8).contains("\"inSyncSlaveNums\":" + count + ",");
-            }
+            byte[] status = Raw.once(broker, Raw.GET_BROKER_HA_STATUS).getBody();
+            return new String(status, StandardCharsets.UTF_8).contains("\"inSyncSlaveNums\":" + count + ",");
         });
     }
 

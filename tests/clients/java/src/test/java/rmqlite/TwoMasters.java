@@ -86,10 +86,8 @@ final class TwoMasters implements AutoCloseable {
 
     /** Number of brokers, slaves included, that a NameServer knows. */
     int brokersAt(Server namesrv) throws Exception {
-        try (Raw raw = new Raw(namesrv.ownNamesrv())) {
-            String info = new String(raw.call(Raw.GET_BROKER_CLUSTER_INFO, null).getBody(), StandardCharsets.UTF_8);
-            return (int) Pattern.compile("\\d:\"[0-9.]+:\\d+\"").matcher(info).results().count();
-        }
+        byte[] info = Raw.once(namesrv.ownNamesrv(), Raw.GET_BROKER_CLUSTER_INFO).getBody();
+        return (int) Pattern.compile("\\d:\"[0-9.]+:\\d+\"").matcher(new String(info, StandardCharsets.UTF_8)).results().count();
     }
 
     /** Two addresses on which the files' ports are free: another server on this machine may have them on all addresses. */
