@@ -2,7 +2,7 @@
 //!
 //! In: a master, and perhaps a command that starts a slave. Out: the megabytes a second from the first acknowledgement
 //! of the slave that the master tells of to the one of its whole log, and the time from the start. The master is asked
-//! every millisecond (GET_BROKER_HA_STATUS), which costs it little beside what it sends. The slave's own store is not
+//! every five milliseconds (GET_BROKER_HA_STATUS), which costs it little beside what it sends. The slave's own store is not
 //! looked at: what it reports it has appended.
 
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use super::probe::{spawn, stop};
 use super::process::Processes;
 
 /// Pause between two questions.
-const ASK_PAUSE: Duration = Duration::from_millis(1);
+const ASK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A slave's way to the end of its master's log.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -27,10 +27,10 @@ pub(super) struct CatchUp {
     seconds: f64,
     /// 10⁶ bytes a second; 0 when the slave was at the end when it was first seen.
     mb_per_second: f64,
-    /// CPU time of the slave per megabyte, from its start; only for a command that is the slave.
+    /// CPU time of the slave per megabyte of these; only for a command, which then has to be the slave itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     slave_cpu_us_per_mb: Option<f64>,
-    /// CPU time of the master per megabyte, from the slave's start.
+    /// CPU time of the master per megabyte of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     master_cpu_us_per_mb: Option<f64>,
     /// From the start of the command, or of this one, to the slave's having everything.
@@ -47,51 +47,52 @@ pub(super) fn catch_up(
     command: &[String],
 ) -> anyhow::Result<CatchUp> {
     let mut connection = Connection::open(broker)?;
-    let master_before_us = master.cpu_us()?;
+    let started = Instant::now();
     let mut child = if command.is_empty() { None } else { Some(spawn(command)?) };
-    let mut result = watch(&mut connection, slaves as usize, limit);
+    let slave = Processes(child.iter().map(std::process::Child::id).collect());
+    let result = watch(&mut connection, (master, &slave), slaves as usize, (started, limit));
     if let Some(child) = &mut child {
-        if let Ok(it) = &mut result
-            && let Ok(None) = child.try_wait()
-        {
-            let slave = Processes(vec![child.id()]);
-            it.slave_cpu_us_per_mb = Some(slave.cpu_us()? as f64 / it.megabytes());
-        }
         stop(child)?;
-    }
-    if let Ok(it) = &mut result
-        && !master.is_empty()
-    {
-        it.master_cpu_us_per_mb = Some((master.cpu_us()? - master_before_us) as f64 / it.megabytes());
     }
     result
 }
 
-fn watch(connection: &mut Connection, slaves: usize, limit: Duration) -> anyhow::Result<CatchUp> {
-    let started = Instant::now();
-    let mut first: Option<(Instant, i64)> = None;
+fn watch(
+    connection: &mut Connection,
+    (master, slave): (&Processes, &Processes),
+    slaves: usize,
+    (started, limit): (Instant, Duration),
+) -> anyhow::Result<CatchUp> {
+    let mut first = None;
     loop {
         let (end, acks) = ask(connection)?;
         let now = Instant::now();
         // The slowest of the slaves that count. One that has acknowledged nothing of a log may still be starting.
         let acked = acks.get(slaves - 1).copied().filter(|acked| *acked > 0 || end == 0);
         if let Some(acked) = acked {
-            let (first_at, first_acked) = *first.get_or_insert((now, acked));
-            if acked >= end {
+            if first.is_none() {
+                first = Some((now, acked, master.cpu_us()?, slave.cpu_us()?));
+            }
+            if let Some((first_at, first_acked, master_us, slave_us)) = first
+                && acked >= end
+            {
                 let (bytes, seconds) = (acked - first_acked, (now - first_at).as_secs_f64());
-                let mb_per_second = if bytes > 0 { bytes as f64 / 1e6 / seconds } else { 0.0 };
-                let caught_up_ms = (now - started).as_secs_f64() * 1e3;
+                let megabytes = bytes as f64 / 1e6;
+                let cost = |of: &Processes, before_us: u64| -> anyhow::Result<_> {
+                    let measurable = bytes > 0 && !of.is_empty();
+                    Ok(measurable.then_some((of.cpu_us()? - before_us) as f64 / megabytes))
+                };
                 return Ok(CatchUp {
                     bytes,
                     seconds,
-                    mb_per_second,
-                    slave_cpu_us_per_mb: None,
-                    master_cpu_us_per_mb: None,
-                    caught_up_ms,
+                    mb_per_second: if bytes > 0 { megabytes / seconds } else { 0.0 },
+                    slave_cpu_us_per_mb: cost(slave, slave_us)?,
+                    master_cpu_us_per_mb: cost(master, master_us)?,
+                    caught_up_ms: (now - started).as_secs_f64() * 1e3,
                 });
             }
         }
-        if started.elapsed() > limit {
+        if now - started > limit {
             let there = acks.len();
             bail!("{there} slaves have {acks:?} of {end} bytes after {} s", limit.as_secs());
         }
@@ -127,10 +128,6 @@ fn ask(connection: &mut Connection) -> anyhow::Result<(i64, Vec<i64>)> {
 }
 
 impl CatchUp {
-    fn megabytes(&self) -> f64 {
-        (self.bytes as f64 / 1e6).max(1e-6)
-    }
-
     /// Prints the figures on stdout.
     pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
         if json {
