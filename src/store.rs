@@ -134,7 +134,7 @@ impl MessageStore {
 
     /// Marks the store as in use and starts its three threads.
     pub fn start(self: &Arc<Self>, lifecycle: &Lifecycle) -> Result<(), Error> {
-        recover::write_abort_file(&self.options.load().abort_file)?;
+        recover::write_abort_file(&*self.disk, &self.options.load().abort_file)?;
         flush::start_threads(self, lifecycle)
     }
 
@@ -231,7 +231,7 @@ impl MessageStore {
     /// Removes queues whose messages are all gone from the log, unless `keep` says yes to their topic; returns how
     /// many went. The reference keeps system topics.
     pub fn clean_expired_consume_queues(&self, keep: &dyn Fn(&str) -> bool) -> Result<usize, Error> {
-        self.queues.load_all(false)?;
+        self.queues.load_all()?;
         let log_min = self.log.min();
         let mut expired = Vec::new();
         self.queues.for_each(|queue| {

@@ -160,18 +160,19 @@ impl CommitLog {
         at - at.rem_euclid(file_bytes) + file_bytes
     }
 
-    /// Returns once `from..to` is on the disk, as far as its files are still there.
+    /// Returns once `from..to` is on the disk, with the names of its files, as far as they are still there.
     pub(crate) fn flush(&self, disk: &dyn FileSystem, from: i64, to: i64) -> Result<(), Error> {
         for file in self.files.files().iter() {
             let start = from.max(file.offset());
             let end = to.min(file.offset() + file.len() as i64);
             if start < end {
                 let (start, end) = ((start - file.offset()) as usize, (end - file.offset()) as usize);
-                let flushed = disk.sync_mapped(&|| file.flush(start, end));
-                flushed.map_err(Error::io("flush", &self.files.path(file.offset())))?;
+                let path = self.files.path(file.offset());
+                disk.sync_mapped(&path, start as u64..end as u64, &|| file.flush(start, end))
+                    .map_err(Error::io("flush", &path))?;
             }
         }
-        Ok(())
+        self.files.sync_names(to)
     }
 }
 

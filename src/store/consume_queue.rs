@@ -16,6 +16,8 @@
 //!
 //! Lock order: the dispatcher's lock, then a queue's `files`. Only the dispatcher appends.
 
+pub(crate) mod after_cut;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -30,6 +32,9 @@ use super::{Error, PhysicalOffset, QueueEntry};
 pub(crate) const UNIT_BYTES: usize = 20;
 /// Bytes of a mapped window: a multiple of the page and of the entry.
 const WINDOW_BYTES: u64 = 4 * 20_480;
+const PAGE_BYTES: u64 = 4_096;
+/// Bytes of the volume taken ahead of a queue's end, behind its first page.
+const SPACE_BYTES: u64 = 16_384;
 /// Size field of a blank entry.
 const BLANK_SIZE: i32 = i32::MAX;
 /// Longest hole that is filled with blank entries when messages of a queue are missing from the log.
@@ -87,10 +92,14 @@ struct Files {
     first: Option<i64>,
     /// One past the last file.
     end: i64,
+    /// Files before it have their names on the disk.
+    named: i64,
     /// Physical end of the last entry's record.
     max_physical: i64,
     /// Where the dispatcher writes.
     window: Option<Appender>,
+    /// Up to where the volume has space for the window: behind it a write could find it full, which kills the process.
+    space: i64,
     /// Where a reader who is behind reads.
     reading: Option<Arc<MappedFile>>,
     /// The last file, while there is no window to write to.
@@ -197,14 +206,12 @@ impl ConsumeQueue {
         }
     }
 
-    /// Reads the queue's length from its files. `thorough` looks at every entry of the last three files, which
-    /// finds holes that a power cut left; otherwise the end is searched by halves.
+    /// Reads the queue's length from its files; the end is searched by halves.
     pub(crate) fn load(
         space: &QueueSpace,
         topic: Arc<str>,
         queue_id: i32,
         log_min: i64,
-        thorough: bool,
     ) -> Result<Self, Error> {
         let queue = Self::new(topic, queue_id);
         let dir = queue.dir(space);
@@ -231,15 +238,9 @@ impl ConsumeQueue {
         let (Some(first), Some(last)) = (named.first(), named.last()) else { return Ok(queue) };
         {
             let mut files = queue.files();
-            files.first = Some(first.offset);
-            files.end = expected;
+            (files.first, files.end, files.named) = (Some(first.offset), expected, expected);
         }
-        let max = if thorough {
-            let from = named[named.len().saturating_sub(3)].offset;
-            queue.scan_end(space, from, expected)?
-        } else {
-            queue.search_end(space, last.offset, expected)?
-        };
+        let max = queue.search_end(space, last.offset, expected)?;
         queue.set_end(space, max)?;
         queue.flushed.store(max, Ordering::Relaxed);
         queue.correct_min(space, log_min)?;
@@ -397,6 +398,10 @@ impl ConsumeQueue {
         if files.window.is_none() {
             self.map_end(space, files, byte)?;
         }
+        if byte + UNIT_BYTES as i64 > files.space && files.window.is_some() {
+            let file = self.open(space, byte)?;
+            files.space = self.take_space(space, &file, byte)?;
+        }
         let Some(window) = &mut files.window else {
             let file = self.file_for_writing(space, files, byte)?;
             file.write_all_at(unit, in_file).map_err(Error::io("write", &self.path(space, byte)))?;
@@ -417,11 +422,32 @@ impl ConsumeQueue {
     /// Maps the window that ends with the entry at `byte`, if there may be one more.
     fn map_end(&self, space: &QueueSpace, files: &mut Files, byte: i64) -> Result<(), Error> {
         let file = self.file_for_writing(space, files, byte)?;
+        let space_end = self.take_space(space, &file, byte)?;
         files.window = self.map(space, &file, byte, byte)?;
+        files.space = space_end;
         if files.window.is_none() {
             space.windows_wanted.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Takes space on the volume for the entry at `byte` and some more; returns up to where. One page for the first
+    /// entries of a queue, which is no more than they take anyway.
+    fn take_space(&self, space: &QueueSpace, file: &File, byte: i64) -> Result<i64, Error> {
+        let in_file = byte as u64 % space.file_bytes;
+        let from = in_file - in_file % PAGE_BYTES;
+        let ahead = if in_file < PAGE_BYTES { 0 } else { SPACE_BYTES - PAGE_BYTES };
+        let to = (in_file + UNIT_BYTES as u64).next_multiple_of(PAGE_BYTES) + ahead;
+        let take = |to: u64| space.disk.allocate(file, from, to.min(space.file_bytes) - from);
+        let taken = match take(to) {
+            // The last of the volume goes in small pieces.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull && ahead > 0 => {
+                take(to - ahead).map(|()| to - ahead)
+            }
+            taken => taken.map(|()| to),
+        };
+        let to = taken.map_err(Error::io("make room in", &self.path(space, byte)))?;
+        Ok(byte - in_file as i64 + to as i64)
     }
 
     /// Maps the window that holds `byte`, readable below `end`.
@@ -525,27 +551,6 @@ impl ConsumeQueue {
             }
         }
         Ok(low)
-    }
-
-    /// Finds the end by looking at each entry.
-    fn scan_end(&self, space: &QueueSpace, from: i64, end: i64) -> Result<i64, Error> {
-        let mut at = from;
-        let mut buffer = vec![0; WINDOW_BYTES as usize];
-        while at < end {
-            let in_file = at as u64 % space.file_bytes;
-            let piece = WINDOW_BYTES.min(space.file_bytes - in_file) as usize;
-            let path = self.path(space, at);
-            self.open(space, at)?
-                .read_exact_at(&mut buffer[..piece], in_file)
-                .map_err(Error::io("read", &path))?;
-            let valid =
-                buffer[..piece].as_chunks().0.iter().take_while(|unit| is_valid(&decode_unit(unit))).count();
-            at += (valid * UNIT_BYTES) as i64;
-            if valid * UNIT_BYTES < piece {
-                break;
-            }
-        }
-        Ok(at / UNIT_BYTES as i64)
     }
 
     /// Finds the end by halves: entries in use come before unused ones.
@@ -677,9 +682,27 @@ impl ConsumeQueue {
         Ok(true)
     }
 
-    /// Takes note that everything before `end` was flushed by other means.
-    pub(crate) fn set_flushed(&self, end: i64) {
+    /// Takes note that everything before `end` was flushed by other means, and its files' names.
+    pub(crate) fn set_flushed(&self, (end, files_end): (i64, i64)) {
         self.flushed.fetch_max(end, Ordering::Relaxed);
+        self.set_named(files_end);
+    }
+
+    /// Returns how far the queue goes: one past its last entry, and one past its last file.
+    pub(crate) fn ends(&self) -> (i64, i64) {
+        (self.max(), self.files().end)
+    }
+
+    /// Returns the queue's directory and one past its last file, if the disk may not have the names of all its files.
+    pub(crate) fn unnamed(&self, space: &QueueSpace) -> Option<(PathBuf, i64)> {
+        let files = self.files();
+        (files.end > files.named).then(|| (self.dir(space), files.end))
+    }
+
+    /// Takes note that the disk has the names of all files before `files_end`.
+    pub(crate) fn set_named(&self, files_end: i64) {
+        let mut files = self.files();
+        files.named = files.named.max(files_end.min(files.end));
     }
 
     /// Gives back the windows of a queue that nobody used since the last call.

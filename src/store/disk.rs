@@ -1,11 +1,17 @@
 //! The seam to the file system: every change the store makes to it goes through here.
 //!
-//! [`Disk`] is the real thing. A test hands the store another [`FileSystem`] whose flush fails or whose
-//! volume is full. Reading, and writing through a mapping, are not here: they cannot be refused politely.
+//! [`Disk`] is the real thing. A test hands the store another [`FileSystem`] whose flush fails, whose volume is
+//! full, or which notes what a power cut could leave. Reading, and writing through a mapping, are not here: they
+//! cannot be refused politely.
+//!
+//! What the store assumes of a disk: a sector of 512 bytes is written whole or not at all; what was not synced may be
+//! there or not, each sector for itself, in any order; a name that was made or taken away is only sure after
+//! [`FileSystem::sync_dir`], and a length after a sync of its file.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use super::DiskSpace;
@@ -22,10 +28,20 @@ pub trait FileSystem: Debug + Send + Sync {
     /// Returns once the file's contents are on the disk.
     fn sync(&self, file: &File) -> io::Result<()>;
 
-    /// Runs a flush of mapped pages; an own file system may fail instead.
-    fn sync_mapped(&self, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+    /// Runs a flush of mapped pages, which hold these bytes of the file at `path`; an own file system may fail instead.
+    fn sync_mapped(
+        &self,
+        path: &Path,
+        bytes: Range<u64>,
+        flush: &dyn Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let _ = (path, bytes);
         flush()
     }
+
+    /// Returns once the names in a directory are on the disk: files made there stay, those deleted stay away. A directory
+    /// that is not there is no error.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Returns once everything on the volume of this directory is on the disk.
     fn sync_volume(&self, dir: &Path) -> io::Result<()>;
@@ -81,6 +97,10 @@ impl FileSystem for Disk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        absent_is_fine(File::open(dir).and_then(|dir| dir.sync_all()))
     }
 
     fn sync_volume(&self, dir: &Path) -> io::Result<()> {

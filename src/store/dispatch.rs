@@ -140,7 +140,7 @@ impl Dispatcher {
         if let Some(index) = targets.index
             && sys_flag::transaction_type(record.sys_flag) != sys_flag::TRANSACTION_ROLLBACK
         {
-            index_record(targets, index, record, &wanted, self.at);
+            index_record(targets, index, record, &wanted, self.at)?;
         }
         Ok(())
     }
@@ -229,20 +229,23 @@ fn index_record(
     record: &MessageRecord<'_>,
     wanted: &Wanted<'_>,
     physical: i64,
-) {
+) -> Result<(), Error> {
     static LOGGED: AtomicBool = AtomicBool::new(false);
     if wanted.unique_key.is_empty() && wanted.keys.is_empty() {
-        return;
+        return Ok(());
     }
     let hashes = index_hashes(record.topic, wanted);
     match index.put(&hashes, physical, record.store_timestamp, targets.now_ms) {
         Ok(Some(end_timestamp)) => (targets.index_filled)(end_timestamp),
+        // There will be space again: dispatch waits for it, and enters the message then.
+        Err(error) if error.is_full() => return Err(error),
         // The message itself is stored and in its queue: only finding it by key fails.
         Err(error) if !LOGGED.swap(true, Ordering::Relaxed) => {
             tracing::error!(%error, "messages cannot be indexed");
         }
         Ok(None) | Err(_) => {}
     }
+    Ok(())
 }
 
 #[inline]
@@ -341,7 +344,7 @@ impl MessageStore {
             while dispatcher.at < until && dispatcher.arrivals.len() < ARRIVALS_MAX && !stuck {
                 if let Err(error) = dispatcher.step(&targets, until) {
                     self.refuse(Refusal::QueueError, || {
-                        format!("a consume queue cannot be written: {error}")
+                        format!("a consume queue cannot be written, or the index: {error}")
                     });
                     stuck = true;
                 }

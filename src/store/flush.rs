@@ -46,12 +46,22 @@ pub(crate) struct Flushed {
     changed: watch::Sender<i64>,
     /// One flush at a time.
     lock: Mutex<()>,
+    /// Whether something may wait for the disk that this process did not write: what a killed one left in memory, or
+    /// a recovery changed.
+    unsure: AtomicBool,
 }
 
 impl Flushed {
-    pub(crate) fn new(at: i64) -> Self {
+    /// Begins at `at`; `unsure` says that more than the log behind it may wait for the disk.
+    pub(crate) fn new(at: i64, unsure: bool) -> Self {
         let changed = watch::Sender::new(at);
-        Self { at: AtomicI64::new(at), count: AtomicU64::new(0), changed, lock: Mutex::new(()) }
+        Self {
+            at: AtomicI64::new(at),
+            count: AtomicU64::new(0),
+            changed,
+            lock: Mutex::new(()),
+            unsure: AtomicBool::new(unsure),
+        }
     }
 
     #[inline]
@@ -208,6 +218,10 @@ pub(crate) fn stop_within(store: &MessageStore, flush_ns: u64) {
 fn finish(store: &MessageStore, flush_ns: u64) -> Result<usize, Error> {
     store.flush_commit_log(0)?;
     store.dispatch_and_wait();
+    if store.flushed.unsure.load(Ordering::SeqCst) {
+        // Only a flush of the whole volume would help, which takes its time.
+        return Ok(1);
+    }
     let waiting = store.take_waiting_queues();
     let timestamp = store.log.last_timestamp();
     let began_ns = store.clock.elapsed_ns();
@@ -217,8 +231,10 @@ fn finish(store: &MessageStore, flush_ns: u64) -> Result<usize, Error> {
         }
         queue.flush(store.queues.space(), 0)?;
     }
+    store.queues.sync_names(&waiting)?;
     store.index.flush()?;
     store.checkpoint.set(Field::Logics, timestamp);
+    store.checkpoint.set_safe(store.flushed.get());
     store.checkpoint.flush(&*store.disk)?;
     Ok(0)
 }
@@ -317,6 +333,10 @@ impl MessageStore {
     fn keeper_loop(&self) {
         let (mut thorough_ns, mut retention_ns) = (self.clock.elapsed_ns(), self.clock.elapsed_ns());
         let mut idle_ns = thorough_ns;
+        // Before anything is vouched for, and so that a stop need not wait for it.
+        if let Err(error) = self.make_sure() {
+            tracing::warn!(%error, "what was written before this start may not be on the disk yet");
+        }
         while !self.threads.is_stopping() {
             let options = self.options.load_full();
             let busy = self.queues.is_dirty() || self.is_refused(Refusal::QueueError);
@@ -356,13 +376,34 @@ impl MessageStore {
 
     /// Flushes queues with at least `least_pages` pages waiting; with 0 all of them, and then the checkpoint.
     pub(crate) fn keep(&self, least_pages: u32) -> Result<(), Error> {
-        let timestamp = self.lock_dispatcher().timestamp;
+        let (timestamp, dispatched) = {
+            let dispatcher = self.lock_dispatcher();
+            (dispatcher.timestamp, dispatcher.at)
+        };
         let waiting = self.take_waiting_queues();
         self.queues.flush(waiting, least_pages, QUEUES_KEPT_SINGLY_MAX)?;
         if least_pages == 0 {
             self.index.flush()?;
+            self.make_sure()?;
             self.checkpoint.set(Field::Logics, timestamp);
+            self.checkpoint.set_safe(dispatched.min(self.flushed.get()));
             self.checkpoint.flush(&*self.disk)?;
+        }
+        Ok(())
+    }
+
+    /// Brings to the disk, once, what was written before this process and what recovery changed.
+    pub(crate) fn make_sure(&self) -> Result<(), Error> {
+        if self.flushed.unsure.load(Ordering::SeqCst) {
+            let options = self.options.load();
+            for dir in
+                [&options.root, &options.commit_log_dir, &options.consume_queue_dir, &options.index_dir]
+            {
+                if dir.exists() {
+                    self.disk.sync_volume(dir).map_err(Error::io("flush", dir))?;
+                }
+            }
+            self.flushed.unsure.store(false, Ordering::SeqCst);
         }
         Ok(())
     }

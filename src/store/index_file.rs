@@ -9,7 +9,9 @@
 //! The entry count begins at 1: entry 0 is never used. A key is hashed as `topic#key`. Equal hashes share a
 //! chain; who reads a record checks its key.
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use memmap2::MmapMut;
@@ -21,6 +23,9 @@ use crate::wire::message::{java_string_hash, java_string_hash_from};
 
 pub(crate) const HEADER_BYTES: usize = 40;
 pub(crate) const ENTRY_BYTES: usize = 20;
+const PAGE_BYTES: usize = 4_096;
+/// Bytes of the volume taken at a time, behind the first page of entries.
+const SPACE_BYTES: usize = 16_384;
 /// Digits of a file's name: local time to the millisecond.
 pub(crate) const NAME_DIGITS: usize = 17;
 
@@ -63,6 +68,20 @@ struct IndexFile {
     slots: u32,
     entries: u32,
     map: RwLock<MmapMut>,
+    /// Whether its name is on the disk.
+    named: AtomicBool,
+    file: File,
+    room: Room,
+}
+
+/// For what the volume has space already: a write elsewhere could find it full, which kills the process. What a former
+/// process took is taken once more, which changes nothing.
+#[derive(Debug)]
+struct Room {
+    /// A bit for each group of pages of slots.
+    slots: Vec<AtomicU64>,
+    /// Up to which byte of the file entries have space.
+    entries_to: AtomicUsize,
 }
 
 /// The header's fields.
@@ -137,7 +156,20 @@ impl Index {
         let bytes = file_bytes(self.slots, self.entries);
         let file = self.disk.create(&path, bytes).map_err(Error::io("make", &path))?;
         let map = map_owned(&file, bytes as usize).map_err(Error::io("map", &path))?;
-        Ok(IndexFile { name, path, slots: self.slots, entries: self.entries, map: RwLock::new(map) })
+        let groups = (HEADER_BYTES + 4 * self.slots as usize) / SPACE_BYTES + 1;
+        Ok(IndexFile {
+            name,
+            path,
+            slots: self.slots,
+            entries: self.entries,
+            map: RwLock::new(map),
+            named: AtomicBool::new(false),
+            file,
+            room: Room {
+                slots: (0..groups.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+                entries_to: AtomicUsize::new(0),
+            },
+        })
     }
 
     fn files(&self) -> RwLockReadGuard<'_, Vec<Arc<IndexFile>>> {
@@ -160,7 +192,9 @@ impl Index {
         let mut filled = None;
         let mut at = 0;
         while at < hashes.len() {
-            at += self.files().last().map_or(0, |last| last.put(&hashes[at..], physical, store_timestamp));
+            if let Some((last, older)) = self.files().split_last() {
+                at += last.put(&*self.disk, older, &hashes[at..], physical, store_timestamp)?;
+            }
             if at < hashes.len() {
                 filled = self.flush_last()?.or(filled);
                 self.add(now_ms)?;
@@ -222,6 +256,31 @@ impl Index {
         Ok(())
     }
 
+    /// Puts right what a power cut left. Entries of messages before `safe` are on the disk, everything else may be torn:
+    /// so the chains are built again from those entries, and the others go, to be entered again by dispatch.
+    /// `stored` returns when the message at a physical offset that has a key of this hash was stored, `None` when
+    /// there is no such message.
+    pub(crate) fn after_cut(
+        &self,
+        safe: i64,
+        stored: &mut dyn FnMut(i64, i32) -> Option<i64>,
+    ) -> Result<(), Error> {
+        let mut files = self.files_mut();
+        let mut kept = Vec::with_capacity(files.len());
+        for (number, file) in files.iter().enumerate() {
+            let header = file.header();
+            // It was flushed before the next one was made.
+            let is_done = number + 1 < files.len() && header.count > 1 && header.end_physical < safe;
+            if is_done || file.cut(&*self.disk, safe, stored)? {
+                kept.push(Arc::clone(file));
+            } else {
+                self.disk.remove(&file.path).map_err(Error::io("delete", &file.path))?;
+            }
+        }
+        *files = kept;
+        Ok(())
+    }
+
     /// Returns once the newest file is on the disk.
     pub(crate) fn flush(&self) -> Result<(), Error> {
         self.flush_last().map(drop)
@@ -245,7 +304,16 @@ impl IndexFile {
     }
 
     fn flush(&self, disk: &dyn FileSystem) -> Result<(), Error> {
-        disk.sync_mapped(&|| self.map().flush()).map_err(Error::io("flush", &self.path))
+        let bytes = file_bytes(self.slots, self.entries);
+        disk.sync_mapped(&self.path, 0..bytes, &|| self.map().flush())
+            .map_err(Error::io("flush", &self.path))?;
+        if !self.named.load(Ordering::Acquire) {
+            for dir in self.path.ancestors().skip(1).take(2) {
+                disk.sync_dir(dir).map_err(Error::io("flush", dir))?;
+            }
+            self.named.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     fn slot_at(&self, hash: i32) -> usize {
@@ -256,10 +324,54 @@ impl IndexFile {
         HEADER_BYTES + 4 * self.slots as usize + ENTRY_BYTES * number as usize
     }
 
-    /// Enters as many of `hashes` as there is room for and returns how many were dealt with.
-    fn put(&self, hashes: &[i32], physical: i64, store_timestamp: i64) -> usize {
+    /// Takes space on the volume for the slot of `hash` and for entry `number`.
+    #[inline]
+    fn make_room(&self, disk: &dyn FileSystem, hash: i32, number: i32) -> Result<(), Error> {
+        let group = self.slot_at(hash) / SPACE_BYTES;
+        let (word, bit) = (&self.room.slots[group / 64], 1 << (group % 64));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            self.allocate(disk, group * SPACE_BYTES, (group + 1) * SPACE_BYTES)?;
+            // The header is in the first page; a slot, four bytes at a multiple of four, is in one group.
+            self.allocate(disk, 0, PAGE_BYTES)?;
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        let (at, end) = (self.entry_at(number), self.entry_at(number) + ENTRY_BYTES);
+        if end > self.room.entries_to.load(Ordering::Relaxed) {
+            let from = at - at % PAGE_BYTES;
+            let step = if number <= 1 { PAGE_BYTES } else { SPACE_BYTES };
+            let to = end.next_multiple_of(PAGE_BYTES).max(from + step);
+            self.allocate(disk, from, to)?;
+            self.room.entries_to.store(to, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, disk: &dyn FileSystem, from: usize, to: usize) -> Result<(), Error> {
+        let to = to.min(file_bytes(self.slots, self.entries) as usize);
+        let allocated = disk.allocate(&self.file, from as u64, (to - from) as u64);
+        allocated.map_err(|error| Error::io("make room in", &self.path)(error))
+    }
+
+    /// Enters as many of `hashes` as there is room for, unless they stand here or in one of the `older` files, and returns
+    /// how many were dealt with. Refused when the volume is full; what was entered until then stays.
+    fn put(
+        &self,
+        disk: &dyn FileSystem,
+        older: &[Arc<IndexFile>],
+        hashes: &[i32],
+        physical: i64,
+        store_timestamp: i64,
+    ) -> Result<usize, Error> {
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         let mut header = Header::read(&map);
+        // Dispatched again after a kill: it may have been entered before this file was begun.
+        let was_older = |hash| {
+            let older = older.iter().rev().map(|file| (file, file.header()));
+            older
+                .take_while(|(_, header)| header.end_physical >= physical)
+                .any(|(file, header)| file.contains(&file.map(), &header, hash, physical))
+        };
+        let is_late = header.count > 1 && physical <= header.end_physical;
         let mut done = 0;
         for &hash in hashes {
             if header.count >= self.entries as i32 {
@@ -267,8 +379,14 @@ impl IndexFile {
             }
             done += 1;
             let again = header.count > 1 && physical <= header.end_physical;
-            if again && self.contains(&map, &header, hash, physical) {
+            if again && self.contains(&map, &header, hash, physical) || is_late && was_older(hash) {
                 continue;
+            }
+            if let Err(error) = self.make_room(disk, hash, header.count) {
+                if done > 1 {
+                    header.write(&mut map);
+                }
+                return Err(error);
             }
             let slot_at = self.slot_at(hash);
             let newest = self.checked(&header, read_i32(&map, slot_at));
@@ -292,8 +410,11 @@ impl IndexFile {
             header.end_timestamp = header.end_timestamp.max(store_timestamp);
             header.end_physical = header.end_physical.max(physical);
         }
-        header.write(&mut map);
-        done
+        // Nothing is written to a file that is full: its header may have no space yet.
+        if done > 0 {
+            header.write(&mut map);
+        }
+        Ok(done)
     }
 
     /// Returns an entry's number if there is such an entry, else 0.
@@ -317,6 +438,52 @@ impl IndexFile {
         }
     }
 
+    /// Keeps the entries of messages before `safe`; says whether there are any. See [`Index::after_cut`].
+    fn cut(
+        &self,
+        disk: &dyn FileSystem,
+        safe: i64,
+        stored: &mut dyn FnMut(i64, i32) -> Option<i64>,
+    ) -> Result<bool, Error> {
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        let mut header = Header::read(&map);
+        let (mut count, mut previous) = (1, 0);
+        while count < self.entries as i32 {
+            let at = self.entry_at(count);
+            let physical = read_i64(&map, at + 4);
+            let is_unused = map[at..at + ENTRY_BYTES].iter().all(|&byte| byte == 0);
+            if is_unused || physical < previous || physical >= safe {
+                break;
+            }
+            previous = physical;
+            count += 1;
+        }
+        if count > 1 {
+            // One that a cut tore can look like an earlier one; what follows it does not.
+            let last = self.entry_at(count - 1);
+            let (hash, physical) = (read_i32(&map, last), read_i64(&map, last + 4));
+            match stored(physical, hash) {
+                Some(stored) => header.end_timestamp = stored,
+                None => count -= 1,
+            }
+        }
+        let slots_end = self.entry_at(0);
+        map[HEADER_BYTES..slots_end].fill(0);
+        header.slots_used = 0;
+        for number in 1..count {
+            let slot_at = self.slot_at(read_i32(&map, self.entry_at(number)));
+            header.slots_used += i32::from(read_i32(&map, slot_at) == 0);
+            map[slot_at..slot_at + 4].copy_from_slice(&number.to_be_bytes());
+        }
+        header.count = count;
+        header.end_physical = if count > 1 { read_i64(&map, self.entry_at(count - 1) + 4) } else { 0 };
+        header.write(&mut map);
+        let (from, end) = (self.entry_at(count) as u64, file_bytes(self.slots, self.entries));
+        let file = disk.open(&self.path).map_err(Error::io("open", &self.path))?;
+        disk.clear(&file, from, end - from).map_err(Error::io("clear the end of", &self.path))?;
+        Ok(count > 1)
+    }
+
     fn contains(&self, map: &[u8], header: &Header, hash: i32, physical: i64) -> bool {
         let mut found = false;
         self.walk(map, header, hash, |at, _, same| {
@@ -332,7 +499,12 @@ impl IndexFile {
         self.walk(&map, &header, hash, |physical, seconds, same| {
             // Seconds are rounded down, so an entry looks up to a second older than its message.
             let stored = header.begin_timestamp + i64::from(seconds) * 1_000;
-            if same && stored >= begin_ms.saturating_sub(999) && stored <= end_ms {
+            // After a kill the same entry may stand in two files.
+            if same
+                && stored >= begin_ms.saturating_sub(999)
+                && stored <= end_ms
+                && !found.contains(&physical)
+            {
                 found.push(physical);
             }
             found.len() < max && stored >= begin_ms.saturating_sub(999)

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -21,11 +22,13 @@ pub(crate) struct MappedQueue {
     file_bytes: u64,
     disk: Arc<dyn FileSystem>,
     files: ArcSwap<Vec<Arc<MappedFile>>>,
+    /// Files that begin below it have their names on the disk.
+    named: AtomicI64,
 }
 
 impl MappedQueue {
     /// Maps every file of `dir`. The appenders come in order, nothing published yet: the caller finds out what
-    /// each file holds. An empty last file, left by a crash while it was made, is deleted.
+    /// each file holds. An empty last file, left by a crash while it was made, is deleted, unless it is the only one.
     pub(crate) fn load(
         dir: &Path,
         file_bytes: u64,
@@ -33,10 +36,19 @@ impl MappedQueue {
         disk: Arc<dyn FileSystem>,
     ) -> Result<(Self, Vec<Appender>), Error> {
         let mut named = list_offsets(dir)?;
-        if let Some(last) = named.last().filter(|file| file.bytes == 0) {
-            let path = dir.join(file_name(last.offset));
-            disk.remove(&path).map_err(Error::io("delete", &path))?;
-            named.pop();
+        match named.as_mut_slice() {
+            // Those before it were deleted because they were old: it says where the log goes on.
+            [only] if only.bytes == 0 && only.offset > 0 => {
+                let path = dir.join(file_name(only.offset));
+                disk.create(&path, file_bytes).map_err(Error::io("make", &path))?;
+                only.bytes = file_bytes;
+            }
+            [.., last] if last.bytes == 0 => {
+                let path = dir.join(file_name(last.offset));
+                disk.remove(&path).map_err(Error::io("delete", &path))?;
+                named.pop();
+            }
+            _ => {}
         }
         let mut appenders: Vec<Appender> = Vec::with_capacity(named.len());
         for file in &named {
@@ -56,7 +68,10 @@ impl MappedQueue {
             appenders.push(mapped.map_err(Error::io("map", &path))?);
         }
         let files = appenders.iter().map(|appender| Arc::clone(appender.file())).collect();
-        let queue = Self { dir: dir.to_owned(), file_bytes, disk, files: ArcSwap::from_pointee(files) };
+        let files = ArcSwap::from_pointee(files);
+        // After a kill nobody knows, so the first flush makes sure.
+        let named = AtomicI64::new(i64::MIN);
+        let queue = Self { dir: dir.to_owned(), file_bytes, disk, files, named };
         Ok((queue, appenders))
     }
 
@@ -84,14 +99,39 @@ impl MappedQueue {
         files.get(at)
     }
 
-    /// Makes the file that begins at `offset` and adds it at the end.
+    /// Makes the file that begins at `offset` and adds it at the end. If the file before it was never flushed, that is
+    /// done first: after a power cut at most the last file is missing or empty.
     pub(crate) fn create(&self, offset: i64) -> Result<Appender, Error> {
         let path = self.path(offset);
+        if let Some(last) = self.files.load().last().map(|last| last.offset())
+            && last >= self.named.load(Ordering::Acquire)
+        {
+            let file = self.open(last)?;
+            self.disk.sync(&file).map_err(Error::io("flush", &self.path(last)))?;
+            self.sync_names(offset)?;
+        }
         let file = self.disk.create(&path, self.file_bytes).map_err(Error::io("make", &path))?;
         let appender = MappedFile::map(&file, 0, self.file_bytes as usize, offset, 0)
             .map_err(Error::io("map", &path))?;
         self.add(&appender);
         Ok(appender)
+    }
+
+    /// Returns once the names of all files that begin below `until` are on the disk.
+    pub(crate) fn sync_names(&self, until: i64) -> Result<(), Error> {
+        let Some(last) = self.files.load().last().map(|last| last.offset()) else { return Ok(()) };
+        if last.min(until - 1) < self.named.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        for dir in [Some(self.dir.as_path()), self.dir.parent()].into_iter().flatten() {
+            self.disk.sync_dir(dir).map_err(Error::io("flush", dir))?;
+        }
+        self.named.fetch_max(last + 1, Ordering::Release);
+        Ok(())
+    }
+
+    fn sync_dir(&self) -> Result<(), Error> {
+        self.disk.sync_dir(&self.dir).map_err(Error::io("flush", &self.dir))
     }
 
     fn add(&self, appender: &Appender) {
@@ -102,19 +142,22 @@ impl MappedQueue {
         });
     }
 
-    /// Takes the first file off the list and deletes it; readers that hold it read on. The last file stays.
+    /// Takes the first file off the list and deletes it for good; readers that hold it read on. The last file stays.
     pub(crate) fn remove_first(&self) -> Result<bool, Error> {
         let files = self.files.load();
         let Some(first) = files.first().filter(|_| files.len() > 1) else { return Ok(false) };
         let path = self.path(first.offset());
         self.disk.remove(&path).map_err(Error::io("delete", &path))?;
         self.files.rcu(|files| files[1..].to_vec());
+        // One after the other, so that a power cut leaves no gap.
+        self.sync_dir()?;
         Ok(true)
     }
 
     /// Takes every file off the list and moves it, oldest first, to another directory of the same volume.
     pub(crate) fn move_to(&self, dir: &Path) -> Result<(), Error> {
         std::fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+        self.named.store(i64::MIN, Ordering::Release);
         for file in self.files.load().iter() {
             let path = self.path(file.offset());
             std::fs::rename(&path, dir.join(file_name(file.offset()))).map_err(Error::io("move", &path))?;
@@ -128,7 +171,9 @@ impl MappedQueue {
         for file in self.files.load().iter().rev().filter(|file| file.offset() >= offset) {
             let path = self.path(file.offset());
             self.disk.remove(&path).map_err(Error::io("delete", &path))?;
+            self.sync_dir()?;
         }
+        self.named.fetch_min(offset, Ordering::AcqRel);
         self.files
             .rcu(|files| files.iter().filter(|file| file.offset() < offset).cloned().collect::<Vec<_>>());
         Ok(())
@@ -152,9 +197,11 @@ impl MappedQueue {
         self.disk.clear(&file, at, bytes).map_err(Error::io("clear the end of", &path))
     }
 
-    /// Makes everything from `offset` to the end of its file read as zeros.
+    /// Makes everything from `offset` to the end of its file read as zeros, for good.
     pub(crate) fn clear_from(&self, offset: i64) -> Result<(), Error> {
         let within = offset as u64 % self.file_bytes;
-        self.clear(offset - within as i64, within, self.file_bytes - within)
+        let begin = offset - within as i64;
+        self.clear(begin, within, self.file_bytes - within)?;
+        self.disk.sync(&self.open(begin)?).map_err(Error::io("flush", &self.path(begin)))
     }
 }

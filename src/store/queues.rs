@@ -4,9 +4,9 @@
 //! the names of the topic directories: the queues of a topic are loaded when the topic is first asked for, so that
 //! starting does not take longer with 80,000 queues on disk.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -125,26 +125,50 @@ impl Queues {
         Ok(())
     }
 
-    /// Loads every queue on disk. `thorough` as in [`ConsumeQueue::load`].
-    pub(crate) fn load_all(&self, thorough: bool) -> Result<(), Error> {
+    /// Loads every queue on disk.
+    pub(crate) fn load_all(&self) -> Result<(), Error> {
         let topics: Vec<_> = self.unloaded().iter().cloned().collect();
-        for topic in topics {
-            self.load_topic(&topic, thorough)?;
-        }
-        Ok(())
+        topics.iter().try_for_each(|topic| self.load_topic(topic))
     }
 
-    fn load_topic(&self, topic: &str, thorough: bool) -> Result<(), Error> {
+    /// Loads what a power cut left of every queue. See [`ConsumeQueue::load_after_cut`].
+    pub(crate) fn load_all_after_cut(
+        &self,
+        safe: i64,
+        verify: &mut dyn FnMut(&str, i32, i64, &QueueEntry) -> bool,
+    ) -> Result<(), Error> {
+        let topics: Vec<_> = self.unloaded().iter().cloned().collect();
+        let log_min = self.log_min.load(Ordering::Relaxed);
+        topics.iter().try_for_each(|topic| {
+            self.load_topic_with(topic, &mut |topic, queue_id| {
+                let name = Arc::clone(&topic);
+                let mut verify = |index, entry: &QueueEntry| verify(&name, queue_id, index, entry);
+                ConsumeQueue::load_after_cut(&self.space, topic, queue_id, log_min, safe, &mut verify)
+            })
+        })
+    }
+
+    fn load_topic(&self, topic: &str) -> Result<(), Error> {
+        let log_min = self.log_min.load(Ordering::Relaxed);
+        self.load_topic_with(topic, &mut |topic, queue_id| {
+            ConsumeQueue::load(&self.space, topic, queue_id, log_min)
+        })
+    }
+
+    fn load_topic_with(
+        &self,
+        topic: &str,
+        load: &mut dyn FnMut(Arc<str>, i32) -> Result<ConsumeQueue, Error>,
+    ) -> Result<(), Error> {
         let mut unloaded = self.unloaded();
         let Some(topic) = unloaded.get(topic).cloned() else { return Ok(()) };
-        let log_min = self.log_min.load(Ordering::Relaxed);
         let ids = list_dirs(&self.space.dir.join(&*topic))?;
         // A directory that is not a number, or written in another way than we would, is not a queue.
         for name in ids {
             let Some(queue_id) = name.parse::<i32>().ok().filter(|id| id.to_string() == name) else {
                 continue;
             };
-            let queue = ConsumeQueue::load(&self.space, Arc::clone(&topic), queue_id, log_min, thorough)?;
+            let queue = load(Arc::clone(&topic), queue_id)?;
             self.table.pin().get_or_insert(Key { topic: Arc::clone(&topic), queue_id }, Arc::new(queue));
         }
         // Taken off the list last, so that whoever finds it gone finds the queues in the table.
@@ -163,7 +187,7 @@ impl Queues {
         if self.unloaded_len.load(Ordering::Acquire) == 0 {
             return Ok(None);
         }
-        self.load_topic(topic, false)?;
+        self.load_topic(topic)?;
         Ok(self.table.pin().get(&key).cloned())
     }
 
@@ -239,6 +263,7 @@ impl Queues {
         if is_storable(topic) {
             let dir = self.space.dir.join(topic);
             self.space.disk.remove_dir(&dir).map_err(Error::io("delete", &dir))?;
+            self.sync_dir(&self.space.dir)?;
         }
         unloaded.remove(topic);
         self.unloaded_len.store(unloaded.len(), Ordering::Release);
@@ -248,7 +273,12 @@ impl Queues {
     /// Takes one queue out of the table and deletes its files.
     pub(crate) fn delete_queue(&self, queue: &ConsumeQueue) -> Result<(), Error> {
         self.table.pin().remove(&KeyRef { topic: &queue.topic, queue_id: queue.queue_id });
-        queue.destroy(&self.space)
+        queue.destroy(&self.space)?;
+        self.sync_dir(&self.space.dir.join(&*queue.topic))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
+        self.space.disk.sync_dir(dir).map_err(Error::io("flush", dir))
     }
 
     /// Deletes every queue, in the table or not.
@@ -262,7 +292,7 @@ impl Queues {
     /// Adapts every loaded queue to the log's new beginning; those loaded later find it by themselves.
     pub(crate) fn log_begins_at(&self, log_min: i64) -> Result<usize, Error> {
         self.log_min.store(log_min, Ordering::Relaxed);
-        self.load_all(false)?;
+        self.load_all()?;
         let queues: Vec<_> = self.table.pin().values().cloned().collect();
         let mut deleted = 0;
         for queue in queues {
@@ -287,8 +317,8 @@ impl Queues {
         waiting
     }
 
-    /// Flushes those of `waiting` that have at least `least_pages` pages waiting; the others wait on. Above
-    /// `volume_at` queues flushes the whole volume instead, which costs one wait, not thousands.
+    /// Flushes those of `waiting` that have at least `least_pages` pages waiting, with the names of new files; the others
+    /// wait on. Above `volume_at` queues flushes the whole volume instead, which costs one wait, not thousands.
     pub(crate) fn flush(
         &self,
         waiting: Vec<Arc<ConsumeQueue>>,
@@ -296,16 +326,36 @@ impl Queues {
         volume_at: usize,
     ) -> Result<(), Error> {
         if least_pages == 0 && waiting.len() > volume_at {
-            let ends: Vec<_> = waiting.iter().map(|queue| queue.max()).collect();
+            let ends: Vec<_> = waiting.iter().map(|queue| queue.ends()).collect();
             self.space.disk.sync_volume(&self.space.dir).map_err(Error::io("flush", &self.space.dir))?;
             waiting.iter().zip(ends).for_each(|(queue, end)| queue.set_flushed(end));
             return Ok(());
         }
+        let mut flushed = Vec::with_capacity(waiting.len());
         for queue in waiting {
-            if !queue.flush(&self.space, least_pages)? && !queue.dirty.swap(true, Ordering::Relaxed) {
-                self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(queue);
+            if !queue.flush(&self.space, least_pages)? {
+                if !queue.dirty.swap(true, Ordering::Relaxed) {
+                    self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(queue);
+                }
+            } else {
+                flushed.push(queue);
             }
         }
+        self.sync_names(&flushed)
+    }
+
+    /// Brings the names of these queues' new files to the disk.
+    pub(crate) fn sync_names(&self, queues: &[Arc<ConsumeQueue>]) -> Result<(), Error> {
+        let (mut dirs, mut unnamed) = (BTreeSet::new(), Vec::new());
+        for queue in queues {
+            if let Some((dir, files_end)) = queue.unnamed(&self.space) {
+                // Its own directory may be new as well, and its topic's.
+                dirs.extend(dir.ancestors().take(4).map(Path::to_owned));
+                unnamed.push((queue, files_end));
+            }
+        }
+        dirs.iter().try_for_each(|dir| self.sync_dir(dir))?;
+        unnamed.iter().for_each(|(queue, files_end)| queue.set_named(*files_end));
         Ok(())
     }
 

@@ -8,14 +8,17 @@
 //!    not looked at until they are asked for, so this does not depend on how many messages or queues there are.
 //! 2. **Clean, but without a good hint** (another broker wrote the store): all queues are loaded, and the log is
 //!    dispatched from where the longest one ends.
-//! 3. **After a power cut**: the log is checked from the last file that the checkpoint vouches for, entries without a
-//!    message are dropped, and everything from there on is dispatched again.
+//! 3. **After a power cut**: nothing is believed but what the checkpoint vouches for. The log is checked from the last
+//!    file that is vouched for as a whole; queues and index lose every entry of a message from there on, whatever it
+//!    looks like, and get it again by dispatch.
 //!
 //! Each ends at the first record that is not whole. What stands behind it is cleared, so that no stale record can
-//! follow a new one.
+//! follow a new one. After a kill or a cut the keeper thread flushes the whole volume before it vouches for anything
+//! again: what the former process left in memory, and what recovery changed, is not known to wait for the disk.
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -94,18 +97,20 @@ pub(crate) fn open(
     let from = if by_hint {
         hint
     } else if last_exit == LastExit::Clean {
-        queues.load_all(false)?;
+        queues.load_all()?;
         let mut reached = log_min;
         queues.for_each(|queue| reached = reached.max(queue.max_physical()));
         file_start(&appenders, reached)
     } else {
-        queues.load_all(true)?;
-        abnormal_start(&mut appenders, &checkpoint, options.check_crc_on_recover)
+        let from = abnormal_start(&mut appenders, &checkpoint, options.check_crc_on_recover);
+        believe_until(from, &mut appenders, &queues, &index)?;
+        from
     };
     // How much of the last file is used is not known yet.
     let ends = appenders.last().map_or(from, |last| last.file().offset() + last.file().len() as i64);
     let progress = Progress::new(&clock, "checking messages", from, ends);
-    let walked = walk(&mut appenders, from, options.check_crc_on_recover, progress);
+    let look = Look { check_crc: options.check_crc_on_recover, may_be_torn: last_exit != LastExit::Clean };
+    let walked = walk(&mut appenders, from, look, progress);
     if !by_hint {
         let mut truncated = Ok(());
         queues.for_each(|queue| {
@@ -115,15 +120,21 @@ pub(crate) fn open(
         });
         truncated?;
     }
-    let appender = cut(&files, appenders, walked.end)?;
+    let appender = cut(&files, appenders, walked.end, look.may_be_torn)?;
     let log = CommitLog::new(files, appender, walked.end, walked.timestamp);
 
-    let flushed = match (last_exit, options.flush_disk_type) {
-        (LastExit::Clean, _) => walked.end,
+    let safe = match last_exit {
+        LastExit::Clean => walked.end,
+        LastExit::Killed => checkpoint.safe().filter(|&safe| safe <= walked.end).unwrap_or(0).max(log_min),
+        LastExit::PowerCut => from,
+    };
+    let flushed = match options.flush_disk_type {
         // What was checked is in the page cache; the flush thread brings it to the disk.
-        (_, FlushDiskType::Async) => from,
-        (_, FlushDiskType::Sync) => {
-            log.flush(&*disk, from, walked.end)?;
+        FlushDiskType::Async => safe,
+        FlushDiskType::Sync => {
+            if safe < walked.end {
+                log.flush(&*disk, safe, walked.end)?;
+            }
             walked.end
         }
     };
@@ -153,7 +164,7 @@ pub(crate) fn open(
         dispatched: AtomicI64::new(dispatcher.at),
         dispatcher: Mutex::new(dispatcher),
         listener: ArcSwapOption::empty(),
-        flushed: Flushed::new(flushed),
+        flushed: Flushed::new(flushed, last_exit != LastExit::Clean),
         threads: Threads::default(),
         refusals: Refusals::default(),
         put_failures: AtomicU64::new(0),
@@ -211,11 +222,16 @@ fn check_queue_file(options: &StoreOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes the abort file: this process, and which start of the system it belongs to. Readers of the reference only
-/// look whether the file is there.
-pub(crate) fn write_abort_file(path: &Path) -> Result<(), Error> {
+/// Writes the abort file: this process, and which start of the system it belongs to; returns once it is on the disk,
+/// because a start that does not find it trusts everything it finds. Readers of the reference only look whether
+/// the file is there.
+pub(crate) fn write_abort_file(disk: &dyn FileSystem, path: &Path) -> Result<(), Error> {
     let text = format!("{} {}", std::process::id(), boot_id());
-    std::fs::write(path, text).map_err(Error::io("write", path))
+    let file = disk.create(path, text.len() as u64).map_err(Error::io("make", path))?;
+    file.write_all_at(text.as_bytes(), 0).map_err(Error::io("write", path))?;
+    disk.sync(&file).map_err(Error::io("flush", path))?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    disk.sync_dir(dir).map_err(Error::io("flush", dir))
 }
 
 fn last_exit(abort_file: &Path) -> LastExit {
@@ -275,26 +291,83 @@ fn file_start(appenders: &[Appender], at: i64) -> i64 {
     starts.clone().rfind(|&start| start <= at).or_else(|| starts.clone().next()).unwrap_or(0)
 }
 
-/// Returns the beginning of the last file whose first record the checkpoint vouches for, else of the first file.
+/// Takes away from queues and index what is about messages at or behind `safe`.
+fn believe_until(safe: i64, appenders: &mut [Appender], queues: &Queues, index: &Index) -> Result<(), Error> {
+    let log_min = appenders.first().map_or(0, |first| first.file().offset());
+    queues.load_all_after_cut(safe, &mut |topic, queue_id, at, entry| {
+        let physical = entry.physical_offset.0;
+        physical < log_min
+            || record_at(appenders, physical).is_some_and(|record| {
+                (record.topic, record.queue_id, record.queue_offset, record.total_size)
+                    == (topic, queue_id, at, entry.size)
+            })
+    })?;
+    index.after_cut(safe, &mut |physical, hash| {
+        record_at(appenders, physical)
+            .filter(|record| super::dispatch::index_hashes_of(record).contains(&hash))
+            .map(|record| record.store_timestamp)
+    })
+}
+
+fn record_at(appenders: &mut [Appender], at: i64) -> Option<MessageRecord<'_>> {
+    match inspect(bytes_at(appenders, at)?, false) {
+        Found::Record(record) if record.physical_offset == at => Some(record),
+        _ => None,
+    }
+}
+
+/// Returns the beginning of the last file that the checkpoint vouches for, by the time of its first record and by where
+/// it is, else of the first file.
 fn abnormal_start(appenders: &mut [Appender], checkpoint: &Checkpoint, check_crc: bool) -> i64 {
     let vouched = checkpoint.min_timestamp();
+    let safe = checkpoint.safe().unwrap_or(i64::MAX);
     let starts: Vec<_> = appenders.iter().map(|appender| appender.file().offset()).collect();
     let is_vouched = |&start: &i64| {
         let Some(Found::Record(record)) = bytes_at(appenders, start).map(|bytes| inspect(bytes, check_crc))
         else {
             return false;
         };
-        record.store_timestamp != 0 && record.store_timestamp <= vouched
+        record.store_timestamp != 0 && record.store_timestamp <= vouched && start <= safe
     };
     starts.iter().copied().rfind(is_vouched).or_else(|| starts.first().copied()).unwrap_or(0)
 }
 
+/// How closely the log is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    check_crc: bool,
+    /// Whether a process or the system died while records were written.
+    may_be_torn: bool,
+}
+
+/// Says whether the topic or the properties of the record at `at` miss a part. The checksum is the body's alone. What is
+/// missing is zeros, to the end of a sector or of the record; topics have none, and properties that a client filled with
+/// them would have to have one exactly there.
+fn is_torn(record: &MessageRecord<'_>, at: i64) -> bool {
+    const SECTOR_BYTES: usize = 512;
+    // Behind the body: a byte for the topic's length, the topic, two for that of the properties, the properties.
+    let properties_at = at as usize + record.total_size as usize - record.properties.len();
+    let topic_at = properties_at - 2 - record.topic.len();
+    [(topic_at, record.topic.as_bytes()), (properties_at, record.properties)].into_iter().any(
+        |(start, text)| {
+            let first = SECTOR_BYTES - 1 - start % SECTOR_BYTES;
+            text.last() == Some(&0) || text.iter().skip(first).step_by(SECTOR_BYTES).any(|&byte| byte == 0)
+        },
+    )
+}
+
 /// Follows good records from `from` on.
-fn walk(appenders: &mut [Appender], from: i64, check_crc: bool, mut progress: Progress<'_>) -> Walked {
+fn walk(appenders: &mut [Appender], from: i64, look: Look, mut progress: Progress<'_>) -> Walked {
     let mut walked = Walked { end: from, timestamp: 0 };
     while let Some(bytes) = bytes_at(appenders, walked.end) {
         progress.at(walked.end);
-        match inspect(bytes, check_crc) {
+        match inspect(bytes, look.check_crc) {
+            Found::Record(record)
+                if look.may_be_torn
+                    && (is_torn(&record, walked.end) || record.physical_offset != walked.end) =>
+            {
+                break;
+            }
             Found::Record(record) => {
                 walked.end += i64::from(record.total_size);
                 walked.timestamp = record.store_timestamp;
@@ -313,8 +386,13 @@ fn walk(appenders: &mut [Appender], from: i64, check_crc: bool, mut progress: Pr
 }
 
 /// Makes everything before `end` readable, deletes the files behind it, clears what stands behind it in its own
-/// file, and returns the appender of that file.
-fn cut(files: &MappedQueue, appenders: Vec<Appender>, end: i64) -> Result<Option<Appender>, Error> {
+/// file, and returns the appender of that file. After a cut there may be something behind a hole.
+fn cut(
+    files: &MappedQueue,
+    appenders: Vec<Appender>,
+    end: i64,
+    may_be_torn: bool,
+) -> Result<Option<Appender>, Error> {
     let mut open = None;
     for mut appender in appenders {
         let (start, len) = (appender.file().offset(), appender.file().len());
@@ -325,8 +403,11 @@ fn cut(files: &MappedQueue, appenders: Vec<Appender>, end: i64) -> Result<Option
         }
         let used = ((end - start) as usize).min(len);
         if used < len {
-            if appender.rest()[used..].iter().take(8).any(|&byte| byte != 0) {
+            let is_begun = appender.rest()[used..].iter().take(8).any(|&byte| byte != 0);
+            if is_begun {
                 tracing::warn!(file = %files.path(start).display(), at = used, "an unfinished record is cut off");
+            }
+            if is_begun || may_be_torn {
                 files.clear_from(end)?;
             }
             appender.publish(used);

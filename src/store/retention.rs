@@ -6,6 +6,7 @@
 //! before their time are deleted only when messages would otherwise soon be refused; and a file that is being
 //! read is deleted at once, since its readers keep their mapping.
 
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use super::{Error, MessageStore, Refusal, StoreOptions};
@@ -66,14 +67,25 @@ impl MessageStore {
         let now_ms = self.clock.now_ms();
         let files = self.log.files();
         let mut deleted = 0;
-        while deleted < DELETE_FILES_BATCH_MAX {
-            let log_min = self.log.min();
-            let path = files.path(log_min);
-            if files.files().len() < 2 || scope == Scope::Expired && now_ms - modified_ms(&path) < reserved_ms
-            {
-                break;
+        let is_due = |scope| {
+            let path = files.path(self.log.min());
+            // Nothing goes that its queue does not know.
+            let second = files.files().get(1).map(|file| file.offset());
+            second.is_some_and(|second| second <= self.dispatched.load(Ordering::Relaxed))
+                && (scope == Scope::Oldest || now_ms - modified_ms(&path) >= reserved_ms)
+        };
+        if is_due(scope) {
+            self.dispatch_and_wait();
+            // What a queue knows only from messages that go away now could not be built again.
+            match self.keep(0) {
+                Err(error) if scope == Scope::Oldest => {
+                    tracing::warn!(%error, "files are deleted before their queues are on the disk");
+                }
+                kept => kept?,
             }
-            if !files.remove_first()? {
+        }
+        while deleted < DELETE_FILES_BATCH_MAX {
+            if !is_due(scope) || !files.remove_first()? {
                 break;
             }
             deleted += 1;

@@ -1,6 +1,7 @@
 //! Flushing, failing disks, full disks, deletion of old files, and the threads that see to it.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
@@ -29,12 +30,15 @@ impl FileSystem for Moody {
     fn sync(&self, file: &File) -> io::Result<()> {
         Disk.sync(file)
     }
-    fn sync_mapped(&self, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+    fn sync_mapped(&self, _: &Path, _: Range<u64>, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
         if self.flush_fails.load(Ordering::SeqCst) {
             Err(io::Error::other("the disk is gone"))
         } else {
             flush()
         }
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        Disk.sync_dir(dir)
     }
     fn sync_volume(&self, dir: &Path) -> io::Result<()> {
         Disk.sync_volume(dir)
@@ -132,7 +136,7 @@ async fn a_flush_that_does_not_come_times_out() {
 fn queues_left_at_a_stop_are_there_at_the_next_start() {
     let (dir, _disk, store, _faults, _clock) = moody(|_| {});
     let abort_file = dir.path().join("abort");
-    recover::write_abort_file(&abort_file).unwrap();
+    recover::write_abort_file(&Disk, &abort_file).unwrap();
     for number in 0..100 {
         put(&store, &format!("T{}", number % 10), 0, &number.to_string());
     }
@@ -207,7 +211,7 @@ async fn a_failed_flush_poisons() {
     put(&store, "T", 0, "safe");
     store.flush_commit_log(0).unwrap();
     store.dispatch();
-    recover::write_abort_file(&store.options().abort_file).unwrap();
+    recover::write_abort_file(&Disk, &store.options().abort_file).unwrap();
     let unsafe_one = put(&store, "T", 0, "unsafe");
     disk.flush_fails.store(true, Ordering::SeqCst);
     assert!(store.flush_commit_log(0).is_err());
@@ -343,4 +347,70 @@ fn a_filling_disk_deletes_the_oldest() {
     disk.free_bytes.store(300 << 20, Ordering::SeqCst);
     store.retain();
     assert!(store.min_physical_offset() > PhysicalOffset(0));
+}
+
+/// A volume that really is full, of 6 MiB: puts are refused in words, with log, queues and index in the middle of a page;
+/// reads go on, the process lives, and with space the same store goes on, everything in its queue and found by its key.
+#[test]
+fn a_full_volume_refuses_and_recovers() {
+    struct Mounted(TempDir);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+        }
+    }
+    let dir = Mounted(tempfile::tempdir().unwrap());
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(dir.0.path());
+    if !mount.output().is_ok_and(|done| done.status.success()) {
+        println!("skipped: only root can mount a volume");
+        return;
+    }
+    let root = dir.0.path().join("store");
+    let store = open(StoreOptions {
+        commit_log_file_bytes: 1 << 20,
+        consume_queue_file_bytes: 6_000_000,
+        max_hash_slot_num: 500_000,
+        max_index_num: 2_000_000,
+        disk_full_free_bytes: 0,
+        ..StoreOptions::at(&root)
+    });
+    // The whole volume is taken, then given back bit by bit, so that each kind of file meets the end.
+    let filler = dir.0.path().join("filler");
+    let fill = |spare: u64| {
+        let _ = std::fs::remove_file(&filler);
+        let free = Disk.space(&root).unwrap().free_bytes;
+        let file = File::create(&filler).unwrap();
+        Disk.allocate(&file, 0, free.saturating_sub(spare).max(4_096)).unwrap();
+    };
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    for round in 0..40_u64 {
+        fill(round % 8 * 4_096);
+        for number in 0..60 {
+            let (topic, key) = (format!("T{}", number % 7), format!("r{round}n{number}"));
+            let property = format!("KEYS\u{1}{key}\u{2}");
+            let body = vec![b'x'; 300 * (round as usize % 5)];
+            match store.put(&message(&topic, 0, &body, &[&property])) {
+                Ok(receipt) => stored.push((topic, key, receipt)),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(text.contains("No space left") && text.contains("/store/"), "{text}");
+                    refused += 1;
+                    break;
+                }
+            }
+        }
+        assert!(read(&store, "T0", 0, 0, 1).message_count <= 1);
+        // Space returns; the keeper thread tries again.
+        std::fs::remove_file(&filler).unwrap();
+        store.dispatch();
+        assert!(store.is_writeable(), "{:?}", store.refusal_reason());
+        assert_eq!(store.dispatch_behind_bytes(), 0);
+    }
+    assert!(refused > 10 && stored.len() > 100, "{refused} refused, {} stored", stored.len());
+    for (topic, key, receipt) in &stored {
+        let entry = store.queue_entries(topic, 0, receipt.queue_offset, 1)[0];
+        assert_eq!(entry.physical_offset, receipt.physical_offset);
+        assert_eq!(store.query_message(topic, key, 9, 0, i64::MAX).records.len(), 1, "{topic} {key}");
+    }
 }
