@@ -333,12 +333,10 @@ impl Queues {
         }
         let mut flushed = Vec::with_capacity(waiting.len());
         for queue in waiting {
-            if !queue.flush(&self.space, least_pages)? {
-                if !queue.dirty.swap(true, Ordering::Relaxed) {
-                    self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(queue);
-                }
-            } else {
+            if queue.flush(&self.space, least_pages)? {
                 flushed.push(queue);
+            } else if !queue.dirty.swap(true, Ordering::Relaxed) {
+                self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(queue);
             }
         }
         self.sync_names(&flushed)
@@ -355,7 +353,9 @@ impl Queues {
             }
         }
         dirs.iter().try_for_each(|dir| self.sync_dir(dir))?;
-        unnamed.iter().for_each(|(queue, files_end)| queue.set_named(*files_end));
+        for (queue, files_end) in unnamed {
+            queue.set_named(files_end);
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -70,7 +71,10 @@ impl FileSystem for Small {
     fn sync(&self, _: &File) -> io::Result<()> {
         Ok(())
     }
-    fn sync_mapped(&self, _: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+    fn sync_mapped(&self, _: &Path, _: Range<u64>, _: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+        Ok(())
+    }
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
     fn sync_volume(&self, _: &Path) -> io::Result<()> {
