@@ -197,7 +197,7 @@ fn bodies_of_frames() {
 }
 
 /// Copies the store that Apache wrote, without the files below `except`.
-fn unpack(to: &Path, except: &[&str]) {
+pub fn unpack(to: &Path, except: &[&str]) {
     let from = golden().join("store");
     let mut folders = vec![from.clone()];
     while let Some(folder) = folders.pop() {
@@ -249,7 +249,7 @@ fn expected() -> Vec<Vec<String>> {
 }
 
 /// The sizes that the golden broker was started with (`make.sh`).
-const SIZES: [(&str, &str); 4] = [
+pub const SIZES: [(&str, &str); 4] = [
     ("mappedFileSizeCommitLog", "1048576"),
     ("mappedFileSizeConsumeQueue", "2000"),
     ("maxHashSlotNum", "100"),

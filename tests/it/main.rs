@@ -12,5 +12,6 @@ mod ha_sim;
 mod kill;
 mod kit;
 mod plain;
+mod store;
 mod tidy;
 mod web;

@@ -22,7 +22,7 @@ use clap::Args;
 
 use super::StorePlace;
 use super::export::{Line, MessageLine, VERSION};
-use crate::broker::name::{is_system_topic, validate_group, validate_topic};
+use crate::broker::name::{is_system_topic, retry_topic, validate_topic};
 use crate::broker::persist;
 use crate::clock::Clock;
 use crate::faults::Faults;
@@ -259,7 +259,7 @@ impl Plan {
             }
             Line::Group { config } => {
                 let name = &config.group_name;
-                validate_group(name).map_err(anyhow::Error::msg)?;
+                legal_group(name)?;
                 ensure!(
                     self.groups.insert(name.clone(), config.clone()).is_none(),
                     "group {name} comes twice"
@@ -267,7 +267,7 @@ impl Plan {
             }
             Line::Offset { topic, group, queue_id, offset } => {
                 legal_topic(topic)?;
-                validate_group(group).map_err(anyhow::Error::msg)?;
+                legal_group(group)?;
                 legal_queue(*queue_id)?;
                 ensure!(*offset >= 0, "the offset {offset} is negative");
                 let key = (topic.clone(), group.clone(), *queue_id);
@@ -324,6 +324,11 @@ fn legal_topic(topic: &str) -> anyhow::Result<()> {
     validate_topic(topic).map_err(anyhow::Error::msg)?;
     ensure!(!is_system_topic(topic), "the topic {topic} belongs to the broker itself");
     Ok(())
+}
+
+/// Groups may be as long as their retry topic allows: a store can have longer ones than a client may make today.
+fn legal_group(group: &str) -> anyhow::Result<()> {
+    validate_topic(&retry_topic(group)).map_err(|problem| anyhow::anyhow!("group {group:?}: {problem}"))
 }
 
 fn legal_queue(queue_id: i32) -> anyhow::Result<()> {
