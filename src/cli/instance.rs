@@ -55,15 +55,24 @@ pub(super) async fn ready(args: ReadyArgs) -> anyhow::Result<ExitCode> {
 
 /// `rmq-lite status`: where a running server listens and how it is.
 pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
-    let (endpoints, runtime) = ask(&args.instance.dir()?, &Clock::new()).await?;
+    let directory = args.instance.dir()?;
+    let (endpoints, runtime, code) = match ask(&directory, &Clock::new()).await {
+        Ok((endpoints, runtime)) => (endpoints, runtime, ExitCode::SUCCESS),
+        // Its process is there: a broker may have been stopped by order.
+        Err(cause) => {
+            let endpoints = find(&directory)?;
+            eprintln!("rmq-lite: not ready: {cause:#}");
+            (endpoints, KVTable::default(), ExitCode::FAILURE)
+        }
+    };
     if args.json {
         let mut object = serde_json::to_value(&endpoints)?;
         object["runtime"] = serde_json::to_value(&runtime.table)?;
         println!("{object}");
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        print!("{}", text(&endpoints, &runtime));
     }
-    print!("{}", text(&endpoints, &runtime));
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// What `status` tells a person.
@@ -106,7 +115,7 @@ fn text(endpoints: &Endpoints, runtime: &KVTable) -> String {
         ("slaves", slaves),
         ("disk used", format!("{:.0} %", number("commitLogDiskRatio") * 100.0)),
     ];
-    lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
+    lines.map(|(name, value)| format!("{name:<11}{value}\n")).concat()
 }
 
 /// `rmq-lite env`: lines for a shell's `eval`.
