@@ -146,6 +146,8 @@ impl MappedQueue {
     pub(crate) fn remove_first(&self) -> Result<bool, Error> {
         let files = self.files.load();
         let Some(first) = files.first().filter(|_| files.len() > 1) else { return Ok(false) };
+        // The last file says where the log goes on, so its name must be there without this one.
+        self.sync_names(i64::MAX)?;
         let path = self.path(first.offset());
         self.disk.remove(&path).map_err(Error::io("delete", &path))?;
         self.files.rcu(|files| files[1..].to_vec());
