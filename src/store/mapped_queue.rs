@@ -22,7 +22,7 @@ pub(crate) struct MappedQueue {
     file_bytes: u64,
     disk: Arc<dyn FileSystem>,
     files: ArcSwap<Vec<Arc<MappedFile>>>,
-    /// Files that begin below it have their names on the disk.
+    /// Files that begin below it have their names and lengths on the disk.
     named: AtomicI64,
 }
 
@@ -103,13 +103,7 @@ impl MappedQueue {
     /// done first: after a power cut at most the last file is missing or empty.
     pub(crate) fn create(&self, offset: i64) -> Result<Appender, Error> {
         let path = self.path(offset);
-        if let Some(last) = self.files.load().last().map(|last| last.offset())
-            && last >= self.named.load(Ordering::Acquire)
-        {
-            let file = self.open(last)?;
-            self.disk.sync(&file).map_err(Error::io("flush", &self.path(last)))?;
-            self.sync_names(offset)?;
-        }
+        self.settle()?;
         let file = self.disk.create(&path, self.file_bytes).map_err(Error::io("make", &path))?;
         let appender = MappedFile::map(&file, 0, self.file_bytes as usize, offset, 0)
             .map_err(Error::io("map", &path))?;
@@ -117,10 +111,23 @@ impl MappedQueue {
         Ok(appender)
     }
 
-    /// Returns once the names of all files that begin below `until` are on the disk.
+    /// Returns once the last file is on the disk with its length and its name, if it was never flushed.
+    fn settle(&self) -> Result<(), Error> {
+        if let Some(last) = self.files.load().last().map(|last| last.offset())
+            && last >= self.named.load(Ordering::Acquire)
+        {
+            let file = self.open(last)?;
+            self.disk.sync(&file).map_err(Error::io("flush", &self.path(last)))?;
+            self.sync_names(i64::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Returns once the names of all files that begin below `until` are on the disk. Those were flushed.
     pub(crate) fn sync_names(&self, until: i64) -> Result<(), Error> {
         let Some(last) = self.files.load().last().map(|last| last.offset()) else { return Ok(()) };
-        if last.min(until - 1) < self.named.load(Ordering::Acquire) {
+        let last = last.min(until - 1);
+        if last < self.named.load(Ordering::Acquire) {
             return Ok(());
         }
         for dir in [Some(self.dir.as_path()), self.dir.parent()].into_iter().flatten() {
@@ -146,8 +153,8 @@ impl MappedQueue {
     pub(crate) fn remove_first(&self) -> Result<bool, Error> {
         let files = self.files.load();
         let Some(first) = files.first().filter(|_| files.len() > 1) else { return Ok(false) };
-        // The last file says where the log goes on, so its name must be there without this one.
-        self.sync_names(i64::MAX)?;
+        // The last file says where the log goes on, so it must be there without this one.
+        self.settle()?;
         let path = self.path(first.offset());
         self.disk.remove(&path).map_err(Error::io("delete", &path))?;
         self.files.rcu(|files| files[1..].to_vec());

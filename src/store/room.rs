@@ -159,6 +159,10 @@ impl Making {
         let Some(mapped) = &self.mapped else { return Ok(()) };
         let wanted = ((end - mapped.offset()) as usize).next_multiple_of(PAGE_BYTES).min(mapped.len());
         let to = wanted.min(self.ready + PIECE_BYTES);
+        if to <= self.ready {
+            // A put made more room than the thread had in mind when it began.
+            return Ok(());
+        }
         let failed = |source| Error::io("make room in", &files.path(mapped.offset()))(source);
         if to > self.space {
             if self.file.is_none() {
