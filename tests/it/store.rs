@@ -24,7 +24,8 @@ fn apaches_store_is_clean() {
     let dir = tempfile::tempdir().unwrap();
     unpack(dir.path(), &[]);
     let done = store(&["check"], dir.path(), &["--json"]);
-    let reports: serde_json::Value = serde_json::from_slice(&done.stdout).expect(&text(&done.stderr));
+    let reports: serde_json::Value = serde_json::from_slice(&done.stdout)
+        .unwrap_or_else(|cause| panic!("{cause}: {}", text(&done.stderr)));
     assert_eq!(done.status.code(), Some(0), "{reports:#}");
     assert_eq!(reports[0]["clean"], true, "{reports:#}");
     let messages = include_str!("../golden/store.tsv").lines().count();

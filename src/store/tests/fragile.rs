@@ -362,7 +362,9 @@ impl FileSystem for Fragile {
         self.change("remove of a directory", |state| {
             Disk.remove_dir(path)?;
             let below: Vec<_> = state.names.keys().filter(|name| name.starts_with(path)).cloned().collect();
-            below.iter().for_each(|name| state.name(name, Entry::Absent));
+            for name in &below {
+                state.name(name, Entry::Absent);
+            }
             Ok(())
         })
     }
