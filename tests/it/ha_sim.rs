@@ -196,7 +196,13 @@ impl World {
         };
         let disk: Arc<dyn FileSystem> =
             if which == SLAVE { self.disk.clone() } else { Arc::new(Small::default()) };
-        let store = MessageStore::open_on(disk, options, clock.clone(), Faults::default())?;
+        let store = loop {
+            match MessageStore::open_on(disk.clone(), options.clone(), clock.clone(), Faults::default()) {
+                // A program that another test is starting has this process's files open until it runs.
+                Err(store::Error::Locked { .. }) => std::thread::yield_now(),
+                other => break other?,
+            }
+        };
         *self.stores[which].lock().unwrap() = Arc::downgrade(&store);
         Ok(store)
     }
