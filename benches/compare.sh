@@ -491,11 +491,13 @@ measure_catch_up() { # an empty slave beside a full master
         slave_of_apache
         # Once only: it takes most of a minute to begin.
         # shellcheck disable=SC2046
-        if json=$(bench catch-up --json $(server_flags apache) -- "${slave_command[@]}"); then
+        if ! json=$(bench catch-up --json $(server_flags apache) -- "${slave_command[@]}"); then
+            fail catch-up apache "the load"
+        elif [[ $json == *'"bytes":0,'* ]]; then
+            fail catch-up apache "nothing was left to copy when its slave began"
+        else
             record catch-up apache "$json"
             say "  catch-up apache: $json"
-        else
-            fail catch-up apache "the load"
         fi
         rm -rf "$work/apache-slave"
     fi
@@ -562,7 +564,7 @@ values() { # values <load> <server> <key>: one per line; of <load>÷<load> the r
         return ;;
     esac
     awk -F'\t' -v load="$1" -v server="$2" '$1 == load && $2 == server { print $3 }' "$results" |
-        while read -r json; do echo "$json" | grep -o "\"$3\":-\?[0-9.]*" | head -1 | cut -d: -f2; done
+        while read -r json; do echo "$json" | { grep -o "\"$3\":-\?[0-9.]*" || true; } | head -1 | cut -d: -f2; done
 }
 middle() { # median, least and greatest of the lines on stdin
     sort -g | awk '{ v[NR] = $1 } END { if (NR) print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2, v[1], v[NR] }'
