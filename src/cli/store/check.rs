@@ -6,145 +6,25 @@
 //! entry in its queue; then every queue and index file is read, and what no message accounts for is looked up.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-
-use serde::Serialize;
-use serde_json::Value;
+use std::path::PathBuf;
 
 use crate::broker::name::SCHEDULE_TOPIC;
 use crate::store::offline::{
     CheckpointFields, DirFile, IndexReader, Listing, LogPiece, LogReader, QueueReader, QueueTable, entry_of,
     index_hashes_of, index_sizes, list, list_index,
 };
-use crate::store::timer::TimerCheckpoint;
 use crate::store::{Error, QueueEntry, StoreOptions};
-use crate::wire::body::offset::{ConsumerOffsetSerializeWrapper, DelayOffsetSerializeWrapper};
-use crate::wire::body::topic::TopicConfigSerializeWrapper;
-use crate::wire::fastjson;
 use crate::wire::message::MessageRecord;
 
-/// Findings that are kept; more are counted.
-const FINDINGS_MAX: usize = 1_000;
+mod config;
+mod report;
+
+pub(super) use report::{BadRange, Figures, Finding, Report, Severity};
+
 /// Findings of one kind in one queue or index file that are told one by one.
 const DETAILS_MAX: u64 = 3;
-/// Largest configuration file that is read.
-const CONFIG_BYTES_MAX: u64 = 128 << 20;
 /// How much earlier than the checkpoint's time a recovery begins, milliseconds.
 const CHECKPOINT_MARGIN_MS: i64 = 3_000;
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Severity {
-    /// Something is lost or wrong.
-    Damage,
-    /// Worth knowing; the next start deals with it.
-    Note,
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Finding {
-    pub(super) severity: Severity,
-    pub(super) file: PathBuf,
-    /// Byte in the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) position: Option<u64>,
-    pub(super) what: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) expected: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) found: Option<String>,
-}
-
-/// Bytes of the log that are no messages and stand where messages should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct BadRange {
-    /// Physical offset of the first byte.
-    pub(super) from: i64,
-    /// Physical offset behind the last byte.
-    pub(super) to: i64,
-    /// Store timestamp of the last message before them, milliseconds; 0 when there is none.
-    #[serde(rename = "beforeMs")]
-    pub(super) before_ms: i64,
-}
-
-/// What was looked at.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Figures {
-    pub(super) log_files: usize,
-    pub(super) log_begins: i64,
-    pub(super) log_ends: i64,
-    pub(super) messages: u64,
-    pub(super) topics: usize,
-    pub(super) queues: usize,
-    pub(super) queue_entries: u64,
-    pub(super) index_files: usize,
-    pub(super) index_entries: u64,
-    /// Store timestamps of the oldest and newest message, milliseconds.
-    pub(super) oldest_ms: Option<i64>,
-    pub(super) newest_ms: Option<i64>,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Report {
-    pub(super) root: PathBuf,
-    pub(super) clean: bool,
-    pub(super) damages: u64,
-    pub(super) findings: Vec<Finding>,
-    /// Findings that are counted but not listed.
-    pub(super) more_findings: u64,
-    pub(super) figures: Figures,
-    /// Bytes that every file of the log should have.
-    pub(super) log_file_bytes: u64,
-    /// What `--repair` would cover or cut.
-    pub(super) bad_ranges: Vec<BadRange>,
-}
-
-impl Report {
-    fn add(
-        &mut self,
-        severity: Severity,
-        file: &Path,
-        position: Option<u64>,
-        what: String,
-        difference: Option<(String, String)>,
-    ) {
-        if severity == Severity::Damage {
-            self.damages += 1;
-            self.clean = false;
-        }
-        if self.findings.len() >= FINDINGS_MAX {
-            self.more_findings += 1;
-            return;
-        }
-        let (expected, found) = difference.unzip();
-        self.findings.push(Finding { severity, file: file.to_owned(), position, what, expected, found });
-    }
-
-    fn damage(&mut self, file: &Path, position: Option<u64>, what: impl Into<String>) {
-        self.add(Severity::Damage, file, position, what.into(), None);
-    }
-
-    fn note(&mut self, file: &Path, what: impl Into<String>) {
-        self.add(Severity::Note, file, None, what.into(), None);
-    }
-
-    fn differs(
-        &mut self,
-        file: &Path,
-        position: Option<u64>,
-        what: &str,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) {
-        self.add(Severity::Damage, file, position, what.to_owned(), Some((expected.into(), found.into())));
-    }
-}
 
 /// What the messages of one queue have to do with its entries.
 #[derive(Debug, Default)]
@@ -755,124 +635,6 @@ impl Check<'_> {
         }
         Ok(())
     }
-
-    /// Reads the configuration files; the names of topics are wanted later.
-    fn config(&mut self) -> Result<(), Error> {
-        let dir = self.options.root.join("config");
-        let Ok(listed) = std::fs::read_dir(&dir) else {
-            self.report.note(&dir, "there is no configuration: a start makes topics and groups anew");
-            return Ok(());
-        };
-        let mut paths: Vec<_> = listed.flatten().map(|entry| entry.path()).collect();
-        paths.sort_unstable();
-        for path in paths {
-            if path.extension().is_some_and(|extension| extension == "json")
-                && let Err(problem) = read_json::<Value>(&path)
-            {
-                let backup = with_suffix(&path, ".bak");
-                let what = if read_json::<Value>(&backup).is_ok() {
-                    "it cannot be read; a start takes the .bak beside it"
-                } else {
-                    "it cannot be read, and there is no .bak that can: a start refuses it"
-                };
-                self.report.differs(&path, None, what, "the JSON that Apache writes", problem);
-            }
-        }
-        let path = dir.join("topics.json");
-        if path.exists() || with_suffix(&path, ".bak").exists() {
-            let read = read_json::<TopicConfigSerializeWrapper>(&path);
-            match read.or_else(|_| read_json::<TopicConfigSerializeWrapper>(&with_suffix(&path, ".bak"))) {
-                Ok(topics) => self.topics = Some(topics.topic_config_table.into_keys().collect()),
-                Err(problem) => {
-                    self.report.differs(&path, None, "it does not hold topics", "topicConfigTable", problem);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares committed offsets with the ends of the queues.
-    fn offsets(&mut self) -> Result<(), Error> {
-        let dir = self.options.root.join("config");
-        let path = dir.join("consumerOffset.json");
-        if let Ok(file) = read_json::<ConsumerOffsetSerializeWrapper>(&path) {
-            for (key, queues) in file.offset_table {
-                let (topic, group) = key.split_once('@').unwrap_or((&key, ""));
-                for (queue_id, offset) in queues {
-                    self.offset(&path, &format!("group {group} on {topic}"), topic, queue_id, offset)?;
-                }
-            }
-        }
-        let path = dir.join("delayOffset.json");
-        if let Ok(file) = read_json::<DelayOffsetSerializeWrapper>(&path) {
-            for (level, offset) in file.offset_table {
-                self.offset(&path, &format!("delay level {level}"), SCHEDULE_TOPIC, level - 1, offset)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn offset(
-        &mut self,
-        path: &Path,
-        whose: &str,
-        topic: &str,
-        queue_id: i32,
-        offset: i64,
-    ) -> Result<(), Error> {
-        let Some(queue) = self.queues.queues.get_mut(&(topic.to_owned(), queue_id)) else { return Ok(()) };
-        // The offset before it must be in use, unless the queue is empty.
-        let before = if offset > 0 { queue.entry(offset - 1)? } else { None };
-        let is_beyond = offset > queue.first() && before.is_none_or(|entry| entry.is_unused());
-        if offset < 0 || is_beyond {
-            let expected = format!("an offset within queue {queue_id}");
-            let what = format!("the progress of {whose} is beyond its queue");
-            if self.unclean {
-                self.report.note(path, format!("{what}: {offset}"));
-            } else {
-                self.report.differs(path, None, &what, expected, offset.to_string());
-            }
-        }
-        Ok(())
-    }
-
-    fn timers(&mut self) -> Result<(), Error> {
-        let path = self.options.root.join("config/timercheck");
-        match TimerCheckpoint::load(&path) {
-            Ok(None) if path.exists() => {
-                let found = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-                self.report.differs(
-                    &path,
-                    None,
-                    "the timers' checkpoint is cut short",
-                    "4096 bytes",
-                    format!("{found} bytes"),
-                );
-            }
-            Ok(Some((checkpoint, _))) if checkpoint.last_timer_queue_offset < 0 => {
-                self.report.damage(&path, Some(16), "the queue offset of the timers is negative");
-            }
-            Ok(_) => {}
-            Err(source) => return Err(Error::Io { path, action: "read", source }),
-        }
-        let listing = list(&self.options.root.join("timerlog"))?;
-        for stranger in &listing.strangers {
-            self.report.damage(stranger, None, "this file does not belong into the timers' log");
-        }
-        for two in listing.files.windows(2) {
-            if two[0].end() != two[1].offset {
-                let expected = format!("{:020}", two[0].end());
-                self.report.differs(
-                    &two[1].path,
-                    None,
-                    "a file of the timers' log before this one is missing or cut short",
-                    expected,
-                    format!("{:020}", two[1].offset),
-                );
-            }
-        }
-        Ok(())
-    }
 }
 
 fn bad_range(
@@ -909,27 +671,6 @@ fn tell(entry: &QueueEntry) -> String {
 
 fn place(queue: &QueueReader, index: i64) -> (PathBuf, u64) {
     queue.place(index).map_or_else(Default::default, |(file, at)| (file.path.clone(), at))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let meta = std::fs::metadata(path).map_err(|cause| cause.to_string())?;
-    if meta.len() > CONFIG_BYTES_MAX {
-        return Err(format!("it has {} bytes", meta.len()));
-    }
-    let text = std::fs::read(path).map_err(|cause| cause.to_string())?;
-    if text.iter().all(u8::is_ascii_whitespace) {
-        return Err("it is empty".to_owned());
-    }
-    if text.iter().all(|&byte| byte == 0) {
-        return Err("it holds only zeros".to_owned());
-    }
-    fastjson::from_slice(&text).map_err(|cause| cause.to_string())
 }
 
 #[cfg(test)]
