@@ -20,6 +20,10 @@ class ClusteringTest extends ClientTest {
 
     private final Server server = Server.shared();
 
+    /**
+     * Members are to join one by one, the next when all before it have settled: a client takes its queues one after the other, and one
+     * that is still taking all of them has for a moment as many as if it shared them.
+     */
     private static void awaitSplit(String topic, int each, Received... members) {
         Until.holds("each member has " + each + " queues of " + topic, SOON, () -> {
             for (Received member : members) {
@@ -49,6 +53,7 @@ class ClusteringTest extends ClientTest {
         String topic = Admin.of(server).createTopic(server, Names.unique("split"), QUEUES);
         String group = Names.unique("g");
         Received one = consume(server, group, topic, "*");
+        awaitSplit(topic, QUEUES, one);
         Received two = consume(server, group, topic, "*");
         awaitSplit(topic, QUEUES / 2, one, two);
         Set<MessageQueue> all = new HashSet<>(one.queues(topic));
@@ -72,6 +77,7 @@ class ClusteringTest extends ClientTest {
         String topic = Admin.of(server).createTopic(server, Names.unique("leave"), QUEUES);
         String group = Names.unique("g");
         Received stays = consume(server, group, topic, "*");
+        awaitSplit(topic, QUEUES, stays);
         Received leaves = consume(server, group, topic, "*");
         awaitSplit(topic, QUEUES / 2, stays, leaves);
         DefaultMQProducer producer = producer(server);
@@ -94,6 +100,7 @@ class ClusteringTest extends ClientTest {
         String topic = Admin.of(server).createTopic(server, Names.unique("die"), QUEUES);
         String group = Names.unique("g");
         Received stays = consume(server, group, topic, "*");
+        awaitSplit(topic, QUEUES, stays);
         Peer dies = closing(Peer.start(Map.of(), "consume", server.namesrv(), group, topic));
         dies.awaitLine("started", Duration.ofSeconds(30));
         awaitSplit(topic, QUEUES / 2, stays);
