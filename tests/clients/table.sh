@@ -2,7 +2,7 @@
 # Makes the last section of docs/compatibility.md from the results of one run: feature, client, tests that passed.
 #   tests/clients/table.sh RESULTS           checks that the page says what the run showed
 #   UPDATE_DOCS=1 tests/clients/table.sh …   writes it
-# RESULTS has lines "client<tab>class or test<tab>method or nothing<tab>passed|skipped", made by run.sh.
+# RESULTS has lines "client<tab>class or test<tab>method or nothing<tab>passed|skipped[<tab>reason]", made by run.sh.
 set -euo pipefail
 export LC_ALL=C # one order everywhere
 here=$(cd "$(dirname "$0")" && pwd)

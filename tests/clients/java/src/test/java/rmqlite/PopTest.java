@@ -31,7 +31,7 @@ class PopTest extends ClientTest {
 
     @BeforeEach
     void needsFive() {
-        Assumptions.assumeTrue(System.getProperty("client.version").startsWith("5"), "POP came with 5.0");
+        Assumptions.assumeTrue(System.getProperty("client.version").startsWith("5"), "this client has no POP");
     }
 
     private static void mode(Server server, String topic, String group, String mode) {
