@@ -125,7 +125,8 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         reply = reply.field("recallHandle", handle);
     }
     let answer = answer_when_durable(receipt, reply);
-    Ok(if waits { broker.answer_when_topics_are_saved(answer) } else { answer })
+    // What waits elsewhere is meant for a topic that an earlier request may have made.
+    Ok(if waits || known.is_none() { broker.answer_when_topics_are_saved(answer) } else { answer })
 }
 
 /// SEND_BATCH_MESSAGE (320): all messages of the body, or none, with consecutive queue offsets.
@@ -193,7 +194,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
     if let Some(key) = wishes.unique_key {
         reply = reply.field("transactionId", key);
     }
-    Ok(answer_when_durable(receipt, reply))
+    Ok(broker.answer_when_topics_are_saved(answer_when_durable(receipt, reply)))
 }
 
 /// Finds the topic, checked and if need be created, as the reference does before a send.
@@ -322,8 +323,9 @@ fn answer_when_durable(receipt: Receipt, reply: Reply) -> Outcome {
 }
 
 impl Broker {
-    /// Lets an answer wait until a new topic is in its file. After a crash a topic is known again by its messages; one
-    /// that is meant for it and waits elsewhere is not among them, and would be delivered where nobody may read.
+    /// Lets an answer wait until a new topic is in its file, as `TopicConfigManager.createTopicInSendMessageMethod`
+    /// does. After a crash this broker knows a topic again by its messages, the reference does not; and a message
+    /// that is meant for it and waits elsewhere would be delivered where nobody may read.
     pub(super) fn answer_when_topics_are_saved(&self, answer: Outcome) -> Outcome {
         if self.topics.is_unsaved() { answer.after(self.saving.now()) } else { answer }
     }

@@ -269,6 +269,43 @@ fn with(field: (&'static str, &'static str)) -> Vec<(&'static str, &'static str)
     fields
 }
 
+/// The first message of a topic is acknowledged when the topic's file names it, also when asking for the route came first.
+#[tokio::test]
+async fn saved_before_the_first_message_is_acknowledged() {
+    let kit = Kit::start(&[]).await;
+    let mut client = kit.client().await;
+    let is_saved = |topic: &str| {
+        let text = std::fs::read_to_string(kit.broker.config_dir.join("topics.json")).unwrap();
+        text.contains(&format!("\"{topic}\":{{"))
+    };
+    assert_eq!(client.send_message("Single", 0, "a", "").await.code, 0);
+    assert!(is_saved("Single"));
+
+    kit.broker.topics.provisional("Seen", 4).unwrap();
+    assert_eq!(client.send_message("Seen", 0, "a", "").await.code, 0);
+    assert!(is_saved("Seen"));
+
+    let mut batch = Vec::new();
+    for number in [23, 0, 0, 0, 1_i32] {
+        batch.extend_from_slice(&number.to_be_bytes());
+    }
+    batch.extend_from_slice(b"a\0\0");
+    let fields = [
+        ("a", "pg"),
+        ("b", "Batch"),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "5"),
+        ("h", "0"),
+        ("m", "true"),
+    ];
+    let answer = client.call(request::SEND_BATCH_MESSAGE, &fields, batch).await;
+    assert_eq!(answer.code, 0, "{:?}", answer.remark);
+    assert!(is_saved("Batch"));
+}
+
 /// A created topic is there at once, with all its queues, in every form in which one can look for it.
 #[tokio::test]
 async fn created_by_request() {
