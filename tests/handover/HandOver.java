@@ -1,24 +1,15 @@
-import java.io.File;
-import java.io.IOException;
-import java.net.InetSocketAddress;
-import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Base64;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Function;
 import java.util.regex.Pattern;
-import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.apache.rocketmq.client.QueryResult;
 import org.apache.rocketmq.client.consumer.AckCallback;
 import org.apache.rocketmq.client.consumer.AckResult;
@@ -34,9 +25,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.client.producer.TransactionListener;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
-import org.apache.rocketmq.common.UtilAll;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -50,49 +39,27 @@ import org.apache.rocketmq.remoting.protocol.header.PopMessageRequestHeader;
  * kill -9 of each with Apache's usual file sizes. {@code HandOver <rmq-lite> <oracle/apache>}, see run.sh.
  */
 @SuppressWarnings("deprecation")
-public final class HandOver {
-    private static final String GROUP = "handover_group";
+public final class HandOver extends Scene {
     private static final int BENCH_MESSAGES = 3_000;
     private static final String POP_GROUP = "handover_pop";
+    /** Of the producers whose transactions are left open: a check may be answered by any of a group. */
+    private static final String OPEN_GROUP = "handover_open_transactions";
     /** Longer than from a pop to the stop that follows it, so that the next server is the one that offers it again. */
     private static final int INVISIBLE_MS = 20_000;
-    /** What a reader adds to the properties of a message, or what differs with the moment of reading. */
-    private static final List<String> OF_THE_READER = Arrays.asList(MessageConst.PROPERTY_MIN_OFFSET, MessageConst.PROPERTY_MAX_OFFSET);
-
-    private static int clients;
 
     private final String lite;
     private final String apache;
     private final boolean kill;
-    private final Path work = Files.createTempDirectory("handover-");
     private final Path data = work.resolve("data");
-    private final List<Process> running = new ArrayList<>();
     private final List<SendResult> keyed = new ArrayList<>();
-    private final long began = System.nanoTime();
-    private final int namesrv;
     private final int broker;
 
     private HandOver(String lite, String apache, boolean kill) throws Exception {
+        super("handover-", 10, 0, 2, 4, 5);
         this.lite = lite;
         this.apache = apache;
         this.kill = kill;
-        // Below the ports that systems give to clients, of which any may be taken when the next server starts.
-        int base = 20_000 + (int) (ProcessHandle.current().pid() % 1_000) * 10;
-        while (!free(base) || !free(base + 2) || !free(base + 4) || !free(base + 5)) {
-            base += 10;
-        }
-        namesrv = base;
-        broker = base + 4;
-    }
-
-    static boolean free(int port) {
-        try (ServerSocket probe = new ServerSocket()) {
-            probe.setReuseAddress(true);
-            probe.bind(new InetSocketAddress("127.0.0.1", port));
-            return true;
-        } catch (IOException taken) {
-            return false;
-        }
+        broker = namesrv + 4;
     }
 
     public static void main(String[] args) throws Exception {
@@ -127,8 +94,8 @@ public final class HandOver {
         awaitDelivered("lite timer 1");
         popHalf("lite");
         if (kill) {
-            Process load = background("bench", lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench", "--duration", "60", "--rate", "5000",
-                "--size", "100", "--quiet");
+            Process load = background("bench", List.of(lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench", "--duration", "60",
+                "--rate", "5000", "--size", "100", "--quiet"));
             long at = end("Bench");
             await("the load comes in", () -> end("Bench") > at + 500);
             stop(first);
@@ -211,7 +178,7 @@ public final class HandOver {
     /** Transactions of every fate: decided at once, asked about in vain, and left open by a producer that is gone. */
     private void sendTransactions(String by) throws Exception {
         List<String> asked = new CopyOnWriteArrayList<>();
-        TransactionMQProducer producer = transactions(body -> body.endsWith("commit") ? LocalTransactionState.COMMIT_MESSAGE
+        TransactionMQProducer producer = transactions(OPEN_GROUP, body -> body.endsWith("commit") ? LocalTransactionState.COMMIT_MESSAGE
             : body.endsWith("roll") ? LocalTransactionState.ROLLBACK_MESSAGE : LocalTransactionState.UNKNOW, body -> {
                 asked.add(body);
                 return LocalTransactionState.UNKNOW;
@@ -227,28 +194,11 @@ public final class HandOver {
 
     /** A producer of the same group that commits what it is asked about, until these have come; it sends one of its own, too. */
     private void answerChecks(String own, String... wanted) throws Exception {
-        TransactionMQProducer producer = transactions(body -> LocalTransactionState.COMMIT_MESSAGE, body -> LocalTransactionState.COMMIT_MESSAGE);
+        TransactionMQProducer producer = transactions(OPEN_GROUP, body -> LocalTransactionState.COMMIT_MESSAGE,
+            body -> LocalTransactionState.COMMIT_MESSAGE);
         sent(producer.sendMessageInTransaction(new Message("Transactions", body(own)), null));
         await("delivered: " + Arrays.toString(wanted), () -> transactional().containsAll(Arrays.asList(wanted)));
         producer.shutdown();
-    }
-
-    private TransactionMQProducer transactions(Function<String, LocalTransactionState> local, Function<String, LocalTransactionState> check)
-        throws Exception {
-        TransactionMQProducer producer = dress(new TransactionMQProducer("handover_open_transactions"));
-        producer.setTransactionListener(new TransactionListener() {
-            @Override
-            public LocalTransactionState executeLocalTransaction(Message message, Object state) {
-                return local.apply(new String(message.getBody(), StandardCharsets.UTF_8));
-            }
-
-            @Override
-            public LocalTransactionState checkLocalTransaction(MessageExt message) {
-                return check.apply(new String(message.getBody(), StandardCharsets.UTF_8));
-            }
-        });
-        producer.start();
-        return producer;
     }
 
     /** The bodies of what transactions have delivered so far. */
@@ -258,20 +208,8 @@ public final class HandOver {
 
     /** A delayed message that is delivered, and a committed transaction. */
     private void sendKinds() throws Exception {
-        TransactionMQProducer producer = new TransactionMQProducer("handover_transactions");
-        dress(producer);
-        producer.setTransactionListener(new TransactionListener() {
-            @Override
-            public LocalTransactionState executeLocalTransaction(Message message, Object state) {
-                return LocalTransactionState.COMMIT_MESSAGE;
-            }
-
-            @Override
-            public LocalTransactionState checkLocalTransaction(MessageExt message) {
-                return LocalTransactionState.COMMIT_MESSAGE;
-            }
-        });
-        producer.start();
+        TransactionMQProducer producer = transactions("handover_transactions", body -> LocalTransactionState.COMMIT_MESSAGE,
+            body -> LocalTransactionState.COMMIT_MESSAGE);
         Message delayed = new Message("Delayed", "", "delayed", body("after a second"));
         delayed.setDelayTimeLevel(1);
         sent(producer.send(delayed));
@@ -432,7 +370,7 @@ public final class HandOver {
         List<String> command = new ArrayList<>(Arrays.asList(lite, "bench", "producer", "-n", "127.0.0.1:" + namesrv, "-t", "Bench",
             "--size", "100", "--quiet"));
         command.addAll(Arrays.asList(more));
-        Process process = background("bench", command.toArray(new String[0]));
+        Process process = background("bench", command);
         check(process.waitFor(60, TimeUnit.SECONDS) && process.exitValue() == 0, "rmq-lite bench failed");
     }
 
@@ -458,40 +396,12 @@ public final class HandOver {
         return found;
     }
 
-    static String describe(MessageExt message) {
-        Map<String, String> properties = new TreeMap<>(message.getProperties());
-        OF_THE_READER.forEach(properties::remove);
-        byte[] body = message.getBody();
-        String text = body.length > 200 ? body.length + " bytes, CRC " + UtilAll.crc32(body) : Base64.getEncoder().encodeToString(body);
-        return String.join(" ", text, properties.toString(), "at " + message.getCommitLogOffset(), "flag " + message.getFlag(),
-            "system flag " + message.getSysFlag(), "born " + message.getBornTimestamp() + message.getBornHost(),
-            "stored " + message.getStoreTimestamp() + message.getStoreHost(), "reconsumed " + message.getReconsumeTimes(),
-            "prepared " + message.getPreparedTransactionOffset());
-    }
-
     private void checkSame(Map<String, String> wanted, Map<String, String> found, String who) {
         for (Map.Entry<String, String> entry : wanted.entrySet()) {
             String other = found.get(entry.getKey());
             check(entry.getValue().equals(other), who + " serves " + entry.getKey() + " as\n  " + other + "\nand not as\n  " + entry.getValue());
         }
         check(kill || found.size() == wanted.size(), who + " serves " + found.size() + " messages and not " + wanted.size());
-    }
-
-    private void commit(String topic, long offset) throws Exception {
-        DefaultMQPullConsumer puller = puller(GROUP);
-        for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
-            puller.pull(queue, "*", 0, 1); // makes the group known, which a heartbeat may do too late
-            puller.getOffsetStore().updateConsumeOffsetToBroker(queue, offset, false);
-        }
-        puller.shutdown();
-    }
-
-    private void checkOffset(String topic, long offset) throws Exception {
-        DefaultMQPullConsumer puller = puller(GROUP);
-        for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
-            check(puller.fetchConsumeOffset(queue, true) == offset, queue + " of the group is at " + puller.fetchConsumeOffset(queue, true));
-        }
-        puller.shutdown();
     }
 
     /** Offsets are saved a moment after they are committed; a kill before that is another test. */
@@ -514,35 +424,6 @@ public final class HandOver {
             check(asker.viewMessage("Plain", result.getMsgId()).getQueueOffset() == result.getQueueOffset(), who + " by " + result.getMsgId());
         }
         asker.shutdown();
-    }
-
-    private long end(String topic) throws Exception {
-        DefaultMQPullConsumer puller = puller("handover_reader");
-        try {
-            long end = 0;
-            for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
-                end += puller.maxOffset(queue);
-            }
-            return end;
-        } finally {
-            puller.shutdown();
-        }
-    }
-
-    private <P extends DefaultMQProducer> P dress(P producer) {
-        producer.setNamesrvAddr("127.0.0.1:" + namesrv);
-        producer.setInstanceName("client-" + clients++);
-        producer.setSendMsgTimeout(20_000);
-        return producer;
-    }
-
-    private DefaultMQPullConsumer puller(String group) throws Exception {
-        DefaultMQPullConsumer puller = new DefaultMQPullConsumer(group);
-        puller.setNamesrvAddr("127.0.0.1:" + namesrv);
-        puller.setInstanceName("client-" + clients++);
-        puller.setConsumerPullTimeoutMillis(20_000);
-        puller.start();
-        return puller;
     }
 
     private static byte[] body(String text) {
@@ -572,7 +453,7 @@ public final class HandOver {
             keys.put("transactionOpBatchInterval", "100");
         }
         keys.forEach((key, value) -> command.addAll(Arrays.asList("--set", key + "=" + value)));
-        Process process = background(name, command.toArray(new String[0]));
+        Process process = background(name, command);
         await(name + " is ready", () -> {
             check(process.isAlive(), name + " ended with " + (process.isAlive() ? 0 : process.exitValue()));
             return Files.exists(ports);
@@ -580,11 +461,8 @@ public final class HandOver {
         return process;
     }
 
-    private Process background(String name, String... command) throws Exception {
-        File log = work.resolve(name + ".log").toFile();
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log).start();
-        running.add(process);
-        return process;
+    private void await(String what, Condition condition) throws Exception {
+        await(what, 60, condition);
     }
 
     private void stop(Process process) throws Exception {
@@ -593,66 +471,12 @@ public final class HandOver {
         } else {
             process.destroy();
         }
-        check(process.waitFor(60, TimeUnit.SECONDS), "the server does not end");
+        awaitEnd(process);
         boolean marked = Files.exists(data.resolve("broker/abort"));
         check(marked || !kill, "the mark of a running store is missing");
         if (marked && !kill) {
             // rmq-lite does not let a slow disk keep it from stopping; then the next start checks the last files.
             step("(the disk was slow, the stop left the mark)");
-        }
-    }
-
-    private interface Condition {
-        boolean holds() throws Exception;
-    }
-
-    private static void await(String what, Condition condition) throws Exception {
-        long limit = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
-        for (;;) {
-            Exception last = null;
-            try {
-                if (condition.holds()) {
-                    return;
-                }
-            } catch (Exception e) { // the route of a new topic may not be there yet
-                last = e;
-            }
-            if (System.nanoTime() > limit) {
-                throw new AssertionError("waited in vain until " + what, last);
-            }
-            Thread.sleep(50);
-        }
-    }
-
-    private static void check(boolean holds, String otherwise) {
-        if (!holds) {
-            throw new AssertionError(otherwise);
-        }
-    }
-
-    private void step(String text) {
-        System.out.printf("%5.1f s  %s%n", (System.nanoTime() - began) / 1e9, text);
-    }
-
-    private void showLogs() throws Exception {
-        List<Path> logs;
-        try (Stream<Path> listed = Files.list(work)) {
-            logs = listed.filter(path -> path.toString().endsWith(".log")).sorted().collect(Collectors.toList());
-        }
-        for (Path log : logs) {
-            List<String> lines = Files.readAllLines(log);
-            System.err.println("== " + log.getFileName());
-            lines.subList(Math.max(0, lines.size() - 30), lines.size()).forEach(System.err::println);
-        }
-    }
-
-    private void close() throws Exception {
-        running.forEach(Process::destroyForcibly);
-        for (Process process : running) {
-            process.waitFor();
-        }
-        try (Stream<Path> walked = Files.walk(work)) {
-            walked.sorted(Comparator.reverseOrder()).forEach(path -> path.toFile().delete());
         }
     }
 }

@@ -1,6 +1,5 @@
 import com.alibaba.fastjson.JSON;
 import com.alibaba.fastjson.JSONObject;
-import java.io.File;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -8,11 +7,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
-import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
@@ -22,7 +19,6 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.client.producer.TransactionListener;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -38,25 +34,19 @@ import org.apache.rocketmq.remoting.protocol.RequestCode;
  * tables are copied, and either may be killed. {@code Mixed <rmq-lite> <directory of Apache's jars>}, see run.sh.
  */
 @SuppressWarnings("deprecation")
-public final class Mixed {
+public final class Mixed extends Scene {
     private static final int FILE_BYTES = 1 << 20;
     private static final int ENTRY_BYTES = 20;
-    private static final String GROUP = "mixed_group";
     private static final String NEW_GROUP = "mixed_new_group";
     private static final String[] TOPICS = {"Plain", "Created", "Delayed", "Transactions"};
-    private static final long BEGAN = System.nanoTime();
     /** An Apache slave copies tables after its first minute. */
     private static final long LIMIT_SECONDS = 120;
 
     private static final NettyRemotingClient RAW = new NettyRemotingClient(new NettyClientConfig());
-    private static int clients;
 
     private final String lite;
     private final String jars;
     private final boolean liteIsMaster;
-    private final Path work = Files.createTempDirectory("mixed-");
-    private final List<Process> running = new ArrayList<>();
-    private final int namesrv;
     private final int masterPort;
     private final int slavePort;
     private Process master;
@@ -64,21 +54,13 @@ public final class Mixed {
     private int sent;
 
     private Mixed(String lite, String jars, boolean liteIsMaster) throws Exception {
+        // The NameServer's port, and the three of either broker.
+        super("mixed-", 20, 0, 2, 4, 5, 7, 9, 10);
         this.lite = lite;
         this.jars = jars;
         this.liteIsMaster = liteIsMaster;
-        int base = 26_000 + (int) (ProcessHandle.current().pid() % 40) * 20;
-        // The two brokers' three ports each, and the NameServer's.
-        while (!areFree(base)) {
-            base += 20;
-        }
-        namesrv = base;
-        masterPort = base + 4;
-        slavePort = base + 9;
-    }
-
-    private static boolean areFree(int base) {
-        return Stream.of(0, 2, 4, 5, 7, 9, 10).allMatch(offset -> HandOver.free(base + offset));
+        masterPort = namesrv + 4;
+        slavePort = namesrv + 9;
     }
 
     public static void main(String[] args) throws Exception {
@@ -111,8 +93,12 @@ public final class Mixed {
         return isMaster == liteIsMaster ? "rmq-lite" : "Apache";
     }
 
-    private void step(String text) {
-        System.out.printf("%5.1f s  %s master, %s slave: %s%n", (System.nanoTime() - BEGAN) / 1e9, name(true), name(false), text);
+    private String pair() {
+        return name(true) + " master, " + name(false) + " slave";
+    }
+
+    private void tell(String text) {
+        step(pair() + ": " + text);
     }
 
     /** Starts the three and sends the first messages. Only our master sends a new slave more than its last file. */
@@ -132,15 +118,15 @@ public final class Mixed {
         send(40, true);
         sendKinds();
         commit("Plain", 7);
-        step("all sends are acknowledged by both");
+        tell("all sends are acknowledged by both");
     }
 
     private void run() throws Exception {
         await("the slave has the master's log", () -> differentLog() == null);
         await("the slave's queues are the master's", () -> differentQueues() == null);
-        step("the logs are the same bytes, the queues the same entries");
+        tell("the logs are the same bytes, the queues the same entries");
         await("the slave has the master's tables", () -> differentTables() == null);
-        step("topics, groups, offsets and delay offsets are the same");
+        tell("topics, groups, offsets and delay offsets are the same");
         Map<String, String> served = snapshot();
 
         kill(master);
@@ -151,7 +137,7 @@ public final class Mixed {
         checkOffset("Plain", 7);
         commit("Plain", 9);
         checkOffset("Plain", 9);
-        step("the slave alone serves all of it, by offset and by key, and knows the group's offset");
+        tell("the slave alone serves all of it, by offset and by key, and knows the group's offset");
 
         master = startBroker(true);
         awaitBoth();
@@ -161,7 +147,7 @@ public final class Mixed {
         }
         send(20, true);
         await("the slave has the master's log", () -> differentLog() == null);
-        step("after kill -9 of the master the slave follows again");
+        tell("after kill -9 of the master the slave follows again");
 
         kill(slave);
         send(2, false); // Apache waits three seconds for each
@@ -170,7 +156,7 @@ public final class Mixed {
         send(20, true);
         await("the slave has the master's log", () -> differentLog() == null);
         await("the slave's queues are the master's", () -> differentQueues() == null);
-        step("after kill -9 of the slave it catches up: " + logEnd() + " bytes are the same");
+        tell("after kill -9 of the slave it catches up: " + logEnd() + " bytes are the same");
         kill(slave);
         kill(master);
     }
@@ -209,19 +195,7 @@ public final class Mixed {
 
     /** A delay level, a timer, a committed and a rolled back transaction. */
     private void sendKinds() throws Exception {
-        TransactionMQProducer producer = dress(new TransactionMQProducer("mixed_transactions"));
-        producer.setTransactionListener(new TransactionListener() {
-            @Override
-            public LocalTransactionState executeLocalTransaction(Message message, Object fate) {
-                return (LocalTransactionState) fate;
-            }
-
-            @Override
-            public LocalTransactionState checkLocalTransaction(MessageExt message) {
-                return LocalTransactionState.COMMIT_MESSAGE;
-            }
-        });
-        producer.start();
+        TransactionMQProducer producer = transactions("mixed_transactions", LocalTransactionState::valueOf, LocalTransactionState::valueOf);
         Message level = new Message("Delayed", "level".getBytes(StandardCharsets.UTF_8));
         level.setDelayTimeLevel(1);
         checkSent(producer.send(level), true);
@@ -229,7 +203,7 @@ public final class Mixed {
         timer.setDelayTimeMs(1_500);
         checkSent(producer.send(timer), true);
         for (LocalTransactionState fate : new LocalTransactionState[] {LocalTransactionState.COMMIT_MESSAGE, LocalTransactionState.ROLLBACK_MESSAGE}) {
-            producer.sendMessageInTransaction(new Message("Transactions", fate.name().getBytes(StandardCharsets.UTF_8)), fate);
+            producer.sendMessageInTransaction(new Message("Transactions", fate.name().getBytes(StandardCharsets.UTF_8)), null);
         }
         await("the delayed messages and the committed one", () -> end("Delayed") == 2 && end("Transactions") == 1);
         producer.shutdown();
@@ -241,20 +215,6 @@ public final class Mixed {
             "writeQueueNums", "5", "perm", "6", "topicFilterType", "SINGLE_TAG", "topicSysFlag", "0", "order", "false");
         String group = "{\"groupName\":\"" + NEW_GROUP + "\",\"retryMaxTimes\":7,\"consumeEnable\":true,\"retryQueueNums\":2}";
         raw(masterPort, RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, group);
-    }
-
-    private void commit(String topic, long offset) throws Exception {
-        DefaultMQPullConsumer puller = puller(GROUP);
-        for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
-            puller.pull(queue, "*", 0, 1); // makes the group known, which a heartbeat may do too late
-            puller.getOffsetStore().updateConsumeOffsetToBroker(queue, offset, false);
-        }
-        puller.shutdown();
-    }
-
-    private void checkOffset(String topic, long offset) throws Exception {
-        long found = offset(topic);
-        check(found == offset, "the group is at " + found + " and not at " + offset);
     }
 
     private long offset(String topic) throws Exception {
@@ -270,19 +230,6 @@ public final class Mixed {
         }
     }
 
-    private long end(String topic) throws Exception {
-        DefaultMQPullConsumer puller = puller("mixed_reader");
-        try {
-            long end = 0;
-            for (MessageQueue queue : puller.fetchSubscribeMessageQueues(topic)) {
-                end += puller.maxOffset(queue);
-            }
-            return end;
-        } finally {
-            puller.shutdown();
-        }
-    }
-
     /** Every message by its place, with all that a reader can see of it. */
     private Map<String, String> snapshot() throws Exception {
         Map<String, String> found = new TreeMap<>();
@@ -293,7 +240,7 @@ public final class Mixed {
                 PullResult result = puller.pull(queue, "*", 0, 32);
                 for (; result.getPullStatus() == PullStatus.FOUND; result = puller.pull(queue, "*", result.getNextBeginOffset(), 32)) {
                     for (MessageExt message : result.getMsgFoundList()) {
-                        found.put(topic + "/" + queue.getQueueId() + "/" + message.getQueueOffset(), HandOver.describe(message));
+                        found.put(topic + "/" + queue.getQueueId() + "/" + message.getQueueOffset(), describe(message));
                     }
                 }
             }
@@ -321,22 +268,6 @@ public final class Mixed {
             check(found == 1, found + " messages are found by key" + i);
         }
         asker.shutdown();
-    }
-
-    private <P extends DefaultMQProducer> P dress(P producer) {
-        producer.setNamesrvAddr("127.0.0.1:" + namesrv);
-        producer.setInstanceName("client-" + clients++);
-        producer.setSendMsgTimeout(20_000);
-        return producer;
-    }
-
-    private DefaultMQPullConsumer puller(String group) throws Exception {
-        DefaultMQPullConsumer puller = new DefaultMQPullConsumer(group);
-        puller.setNamesrvAddr("127.0.0.1:" + namesrv);
-        puller.setInstanceName("client-" + clients++);
-        puller.setConsumerPullTimeoutMillis(20_000);
-        puller.start();
-        return puller;
     }
 
     // What is compared.
@@ -474,7 +405,7 @@ public final class Mixed {
         Files.writeString(file, String.join("\n", "listenPort=" + namesrv, "bindAddress=127.0.0.1",
             "kvConfigPath=" + work.resolve("namesrv/kvConfig.json"), "configStorePath=" + work.resolve("namesrv/saved.properties"), ""));
         start("namesrv", !liteIsMaster, "namesrv", "org.apache.rocketmq.namesrv.NamesrvStartup", "-Xmx64m", file);
-        await("the NameServer answers", () -> !HandOver.free(namesrv) && call(namesrv, RequestCode.GET_BROKER_CLUSTER_INFO) != null);
+        await("the NameServer answers", () -> !isFree(namesrv) && call(namesrv, RequestCode.GET_BROKER_CLUSTER_INFO) != null);
     }
 
     /** Starts a broker of the pair, by the same file whoever it is. */
@@ -502,10 +433,7 @@ public final class Mixed {
                 "-Dio.netty.tryReflectionSetAccessible=true", "--add-opens=java.base/java.nio=ALL-UNNAMED",
                 "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED", "--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED",
                 "-Duser.home=" + work, "-Drocketmq.home.dir=" + home(name), "-cp", home(name).resolve("conf") + ":" + jars + "/*", main, "-c", file.toString());
-        File log = work.resolve(name + ".log").toFile();
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.appendTo(log)).start();
-        running.add(process);
-        return process;
+        return background(name, command);
     }
 
     /** A home directory for Apache, in which it finds that it should log nothing. */
@@ -523,57 +451,16 @@ public final class Mixed {
 
     private static void kill(Process process) throws Exception {
         process.destroyForcibly();
-        check(process.waitFor(60, TimeUnit.SECONDS), "the server does not end");
-    }
-
-    private interface Condition {
-        boolean holds() throws Exception;
+        awaitEnd(process);
     }
 
     private void await(String what, Condition condition) throws Exception {
-        long limit = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT_SECONDS);
-        for (;;) {
-            Exception last = null;
-            try {
-                if (condition.holds()) {
-                    return;
-                }
-            } catch (Exception e) { // a server that just starts
-                last = e;
-            }
-            if (System.nanoTime() > limit) {
-                String found = Files.isDirectory(store(false)) && master != null && master.isAlive() && slave != null && slave.isAlive()
-                    ? "; " + differentLog() + "; " + differentQueues() + "; " + differentTables() : "";
-                throw new AssertionError(name(true) + " master, " + name(false) + " slave: waited in vain until " + what + found, last);
-            }
-            Thread.sleep(50);
-        }
-    }
-
-    private static void check(boolean holds, String otherwise) {
-        if (!holds) {
-            throw new AssertionError(otherwise);
-        }
-    }
-
-    private void showLogs() throws Exception {
-        for (String name : new String[] {"namesrv", "master", "slave"}) {
-            Path log = work.resolve(name + ".log");
-            if (Files.exists(log)) {
-                List<String> lines = Files.readAllLines(log);
-                System.err.println("== " + log.getFileName());
-                lines.subList(Math.max(0, lines.size() - 30), lines.size()).forEach(System.err::println);
-            }
-        }
-    }
-
-    private void close() throws Exception {
-        running.forEach(Process::destroyForcibly);
-        for (Process process : running) {
-            process.waitFor();
-        }
-        try (Stream<Path> walked = Files.walk(work)) {
-            walked.sorted(Comparator.reverseOrder()).forEach(path -> path.toFile().delete());
+        try {
+            await(what, LIMIT_SECONDS, condition);
+        } catch (AssertionError e) {
+            String found = Files.isDirectory(store(false)) && master != null && master.isAlive() && slave != null && slave.isAlive()
+                ? "; " + differentLog() + "; " + differentQueues() + "; " + differentTables() : "";
+            throw new AssertionError(pair() + ": " + e.getMessage() + found, e.getCause());
         }
     }
 }
