@@ -1,7 +1,7 @@
 //! The message record: one format on disk, in a slave's stream and in a pull answer.
 //!
-//! Also what goes with it: the batch body, the properties string, message ids and the tag hash. Mirrors
-//! `MessageExtEncoder`, `MessageDecoder` and `MessageSysFlag`. Nothing here reads a clock or a file; the
+//! What goes with it has files of its own: the properties string, the batch body, message ids, Java's string hash.
+//! Mirrors `MessageExtEncoder`, `MessageDecoder` and `MessageSysFlag`. Nothing here reads a clock or a file; the
 //! store fills in the offsets and the store timestamp while it encodes.
 //!
 //! | field | bytes | | field | bytes |
@@ -19,9 +19,27 @@
 //!
 //! All integers are big-endian and signed. A host is its address bytes and the port as four bytes.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use thiserror::Error;
+
+use self::bytes::{Cursor, Writer};
+use self::properties::property_bytes;
+
+pub use self::batch::{BatchEntry, batch_entries};
+pub use self::hash::{java_string_hash, java_string_hash_from, tags_code};
+pub use self::id::{offset_message_id, parse_offset_message_id, push_offset_message_id, upper_hex};
+pub(crate) use self::properties::for_each_property;
+pub use self::properties::{
+    NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, append_property, properties, property, property_name,
+    remove_property,
+};
+
+mod batch;
+mod bytes;
+mod hash;
+mod id;
+mod properties;
 
 /// Magic number of a record whose topic length is one byte.
 pub const MAGIC_V1: i32 = 0xDAA3_20A7_u32 as i32;
@@ -33,11 +51,6 @@ pub const MAGIC_BLANK: i32 = 0xCBD4_3194_u32 as i32;
 pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
 /// Longest topic in bytes that a record can hold.
 pub const TOPIC_BYTES_MAX: usize = 255;
-/// Separates a property's name from its value.
-pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
-/// Ends a property.
-pub const PROPERTY_SEPARATOR: char = '\u{2}';
-
 /// Bits of a message's system flag (`MessageSysFlag`).
 pub mod sys_flag {
     /// The body is compressed.
@@ -69,48 +82,6 @@ pub mod sys_flag {
     pub const fn is_queued(sys_flag: i32) -> bool {
         matches!(transaction_type(sys_flag), 0 | TRANSACTION_COMMIT)
     }
-}
-
-/// Names of the properties that the store itself reads.
-pub mod property_name {
-    /// Index keys, separated by single spaces.
-    pub const KEYS: &str = "KEYS";
-    /// The message's tag.
-    pub const TAGS: &str = "TAGS";
-    /// The client's message id; indexed too.
-    pub const UNIQ_KEY: &str = "UNIQ_KEY";
-    /// Delay level, from one.
-    pub const DELAY: &str = "DELAY";
-    /// Deliver after this many seconds.
-    pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
-    /// Deliver after this many milliseconds.
-    pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
-    /// Deliver at this time, milliseconds since 1970.
-    pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
-    /// On a timer message: the time before which it must not be delivered, milliseconds since 1970.
-    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
-    /// On a timer message: it is not delivered but cancels the one of this topic and key, `topic+UNIQ_KEY`.
-    pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
-    /// How often Apache has put a far timer message again.
-    pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
-    /// `true` for a message whose transaction is not decided yet.
-    pub const TRAN_MSG: &str = "TRAN_MSG";
-    /// The producer's group, on half messages.
-    pub const PGROUP: &str = "PGROUP";
-    /// The topic a message is meant for while it waits under another one.
-    pub const REAL_TOPIC: &str = "REAL_TOPIC";
-    /// The queue it is meant for.
-    pub const REAL_QID: &str = "REAL_QID";
-    /// On a message to be retried: the topic it first came under.
-    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
-    /// On a message to be retried: the offset message id it first had.
-    pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
-    /// Receipt of a popped message.
-    pub const POP_CK: &str = "POP_CK";
-    /// When a message that was popped several times was popped first, milliseconds.
-    pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
-    /// `false` when the sender does not wait for disk or slave.
-    pub const WAIT: &str = "WAIT";
 }
 
 /// Why bytes are not a message record, a batch or a message id.
@@ -459,309 +430,6 @@ const fn host_len(is_v6: bool) -> usize {
 /// Returns the checksum that is stored for a body: CRC-32 (IEEE) without the top bit.
 pub fn body_crc(body: &[u8]) -> i32 {
     (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
-}
-
-/// One message of a batch body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchEntry<'a> {
-    /// The sender's own flag.
-    pub flag: i32,
-    /// The message body.
-    pub body: &'a [u8],
-    /// Its own properties string.
-    pub properties: &'a str,
-}
-
-/// Reads the body of a batch send one message after the other; ends after the first error.
-pub fn batch_entries(body: &[u8]) -> impl Iterator<Item = Result<BatchEntry<'_>, RecordError>> {
-    let mut rest = body;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let decoded = batch_entry(rest);
-        rest = decoded.as_ref().map_or(&[], |&(_, len)| &rest[len..]);
-        Some(decoded.map(|(entry, _)| entry))
-    })
-}
-
-fn batch_entry(bytes: &[u8]) -> Result<(BatchEntry<'_>, usize), RecordError> {
-    let mut cursor = Cursor { bytes, at: 0 };
-    let total_size = cursor.i32()?;
-    let wrong = |field| RecordError::Length { total: total_size, field };
-    let total = usize::try_from(total_size)
-        .ok()
-        .filter(|&total| total >= cursor.at)
-        .ok_or_else(|| wrong("total size"))?;
-    if bytes.len() < total {
-        return Err(RecordError::Truncated { needed: total, available: bytes.len() });
-    }
-    cursor.bytes = &bytes[..total];
-    // Magic and checksum are zeros: the store computes its own.
-    cursor.take(8)?;
-    let flag = cursor.i32()?;
-    let body_len = usize::try_from(cursor.i32()?).map_err(|_| wrong("body length"))?;
-    let body = cursor.take(body_len).map_err(|_| wrong("body length"))?;
-    let properties_len = cursor.i16().map_err(|_| wrong("body length"))?;
-    let properties_len = usize::try_from(properties_len).map_err(|_| wrong("properties length"))?;
-    let properties = cursor.take(properties_len).map_err(|_| wrong("properties length"))?;
-    if cursor.at != total {
-        return Err(wrong("properties length"));
-    }
-    let properties = std::str::from_utf8(properties).map_err(|_| RecordError::NotUtf8("properties"))?;
-    Ok((BatchEntry { flag, body, properties }, total))
-}
-
-/// Returns name and value of every property in order; pieces without a name, a separator or a value are
-/// left out, as `MessageDecoder.string2messageProperties` does.
-pub fn properties(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split(PROPERTY_SEPARATOR)
-        .filter_map(|piece| piece.split_once(NAME_VALUE_SEPARATOR))
-        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
-}
-
-/// Returns the value of a property; of several with one name the last.
-pub fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    property_bytes(text.as_bytes(), name).and_then(|value| std::str::from_utf8(value).ok())
-}
-
-fn property_bytes<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut found = None;
-    for_each_property(text, |candidate, value| {
-        if candidate == name.as_bytes() {
-            found = Some(value);
-        }
-    });
-    found
-}
-
-/// Calls `visit` with name and value of every property in order, in one pass over the bytes: eight at a time,
-/// since a message has a dozen separators and each call of a search routine costs more than the bytes between.
-#[inline]
-pub(crate) fn for_each_property<'a>(text: &'a [u8], mut visit: impl FnMut(&'a [u8], &'a [u8])) {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let mut start = 0;
-    let mut name_end = None;
-    let mut separator = |at: usize| match text[at] {
-        1 if name_end.is_none() => name_end = Some(at),
-        2 => {
-            if let Some(name_end) = name_end.take()
-                && name_end > start
-                && name_end + 1 < at
-            {
-                visit(&text[start..name_end], &text[name_end + 1..at]);
-            }
-            start = at + 1;
-        }
-        _ => {}
-    };
-    let (words, rest) = text.as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // The top bit of each byte below 3; a borrow may mark a byte behind a true one, which does no harm.
-        let mut below_3 = word.wrapping_sub(ONES * 3) & !word & (ONES * 0x80);
-        while below_3 != 0 {
-            separator(number * 8 + below_3.trailing_zeros() as usize / 8);
-            below_3 &= below_3 - 1;
-        }
-    }
-    for at in text.len() - rest.len()..text.len() {
-        separator(at);
-    }
-    if let Some(name_end) = name_end
-        && name_end > start
-        && name_end + 1 < text.len()
-    {
-        visit(&text[start..name_end], &text[name_end + 1..]);
-    }
-}
-
-/// Appends one property to a properties string, ending a former one that lacks its separator.
-pub fn append_property(text: &mut String, name: &str, value: &str) {
-    if !text.is_empty() && !text.ends_with(PROPERTY_SEPARATOR) {
-        text.push(PROPERTY_SEPARATOR);
-    }
-    text.push_str(name);
-    text.push(NAME_VALUE_SEPARATOR);
-    text.push_str(value);
-    text.push(PROPERTY_SEPARATOR);
-}
-
-/// Returns the properties string without any property of this name.
-pub fn remove_property(text: &str, name: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    for (candidate, value) in properties(text) {
-        if candidate != name {
-            append_property(&mut kept, candidate, value);
-        }
-    }
-    kept
-}
-
-/// Returns Java's `String.hashCode`: over UTF-16 units, wrapping.
-pub fn java_string_hash(text: &str) -> i32 {
-    java_string_hash_from(0, text)
-}
-
-/// Continues a Java string hash over more text, as if both were one string.
-#[inline]
-pub fn java_string_hash_from(hash: i32, text: &str) -> i32 {
-    const POWERS: [i32; 9] = powers_of_31();
-    if !text.is_ascii() {
-        return text
-            .encode_utf16()
-            .fold(hash, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    }
-    // Eight characters at a time break the chain of dependent multiplications.
-    let mut hash = hash;
-    let (chunks, rest) = text.as_bytes().as_chunks::<8>();
-    for chunk in chunks {
-        let mut sum = hash.wrapping_mul(POWERS[8]);
-        for (at, &byte) in chunk.iter().enumerate() {
-            sum = sum.wrapping_add(i32::from(byte).wrapping_mul(POWERS[7 - at]));
-        }
-        hash = sum;
-    }
-    rest.iter().fold(hash, |hash, &byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)))
-}
-
-const fn powers_of_31() -> [i32; 9] {
-    let mut powers = [1_i32; 9];
-    let mut at = 1;
-    while at < powers.len() {
-        powers[at] = powers[at - 1].wrapping_mul(31);
-        at += 1;
-    }
-    powers
-}
-
-/// Returns the number a consume queue keeps for a tag: its Java hash, 0 for none.
-pub fn tags_code(tags: &str) -> i64 {
-    i64::from(java_string_hash(tags))
-}
-
-/// Returns the broker's own message id: address, port and physical offset in upper-case hexadecimal.
-pub fn offset_message_id(store_host: SocketAddr, physical_offset: i64) -> String {
-    let mut id = String::with_capacity(56);
-    push_offset_message_id(&mut id, store_host, physical_offset);
-    id
-}
-
-/// Appends what [`offset_message_id`] returns.
-pub fn push_offset_message_id(out: &mut String, store_host: SocketAddr, physical_offset: i64) {
-    let mut bytes = [0_u8; 28];
-    let mut writer = Writer { out: &mut bytes, at: 0 };
-    writer.host(store_host);
-    writer.put(&physical_offset.to_be_bytes());
-    let len = writer.at;
-    push_upper_hex(out, &bytes[..len]);
-}
-
-/// Reads a message id made by [`offset_message_id`]; digits may be of either case.
-pub fn parse_offset_message_id(id: &str) -> Result<(SocketAddr, i64), RecordError> {
-    let refused = || RecordError::MessageId(id.chars().take(64).collect());
-    if id.len() != 32 && id.len() != 56 {
-        return Err(refused());
-    }
-    let mut bytes = [0_u8; 28];
-    for (byte, pair) in bytes.iter_mut().zip(id.as_bytes().chunks(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).ok_or_else(refused);
-        *byte = (digit(0)? * 16 + digit(1)?) as u8;
-    }
-    let mut cursor = Cursor { bytes: &bytes[..id.len() / 2], at: 0 };
-    let host = cursor.host(id.len() == 56)?;
-    Ok((host, cursor.i64()?))
-}
-
-/// Returns bytes as upper-case hexadecimal digits.
-pub fn upper_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    push_upper_hex(&mut text, bytes);
-    text
-}
-
-fn push_upper_hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    out.reserve(bytes.len() * 2);
-    // An id at a time, not a digit at a time.
-    for part in bytes.chunks(28) {
-        let mut digits = [b'0'; 56];
-        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(part) {
-            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xF)]];
-        }
-        out.push_str(std::str::from_utf8(&digits[..part.len() * 2]).expect("digits are ASCII"));
-    }
-}
-
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
-        let rest = &self.bytes[self.at..];
-        let taken = rest.get(..len).ok_or(RecordError::Truncated {
-            needed: self.at.saturating_add(len),
-            available: self.bytes.len(),
-        })?;
-        self.at += len;
-        Ok(taken)
-    }
-
-    #[inline]
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        Ok(self.take(N)?.try_into().expect("take returns as many bytes as asked"))
-    }
-
-    #[inline]
-    fn i16(&mut self) -> Result<i16, RecordError> {
-        self.array().map(i16::from_be_bytes)
-    }
-
-    #[inline]
-    fn i32(&mut self) -> Result<i32, RecordError> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    #[inline]
-    fn i64(&mut self) -> Result<i64, RecordError> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    #[inline]
-    fn host(&mut self, is_v6: bool) -> Result<SocketAddr, RecordError> {
-        let ip = if is_v6 {
-            IpAddr::V6(Ipv6Addr::from(self.array::<16>()?))
-        } else {
-            IpAddr::V4(Ipv4Addr::from(self.array::<4>()?))
-        };
-        // The port's upper half is never used by a writer; a reader of ours ignores it.
-        Ok(SocketAddr::new(ip, self.i32()? as u16))
-    }
-}
-
-struct Writer<'a> {
-    out: &'a mut [u8],
-    at: usize,
-}
-
-impl Writer<'_> {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
-    }
-
-    #[inline]
-    fn host(&mut self, host: SocketAddr) {
-        match host.ip() {
-            IpAddr::V4(ip) => self.put(&ip.octets()),
-            IpAddr::V6(ip) => self.put(&ip.octets()),
-        }
-        self.put(&i32::from(host.port()).to_be_bytes());
-    }
 }
 
 #[cfg(test)]
