@@ -19,6 +19,7 @@ mod dispatch;
 mod error;
 mod flush;
 mod index_file;
+mod keeper;
 mod mapped_file;
 mod mapped_queue;
 pub mod offline;

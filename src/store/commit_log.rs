@@ -176,6 +176,28 @@ impl CommitLog {
     }
 }
 
+/// Bytes that are written over themselves at a time.
+const REWRITE_BYTES: usize = 1 << 20;
+
+impl CommitLog {
+    /// Writes `from..to` over itself, so that the next flush brings it to the disk although the system takes it for
+    /// written. Nobody writes meanwhile.
+    pub(crate) fn rewrite(&self, disk: &dyn FileSystem, from: i64, to: i64) -> Result<(), Error> {
+        let (mut at, mut copy) = (from, Vec::with_capacity(REWRITE_BYTES));
+        while at < to {
+            copy.clear();
+            let until = (at + REWRITE_BYTES as i64).min(to).min(self.next_file(at));
+            self.at(at, |bytes| copy.extend_from_slice(&bytes[..(until - at) as usize]));
+            let begin = at - at.rem_euclid(self.files.file_bytes() as i64);
+            let path = self.files.path(begin);
+            disk.rewrite(&self.files.open(begin)?, (at - begin) as u64, &copy)
+                .map_err(Error::io("write", &path))?;
+            at = until;
+        }
+        Ok(())
+    }
+}
+
 /// Says whether `bytes` begin with the size and a magic number of a record of `size` bytes.
 #[inline]
 pub(crate) fn begins_record(bytes: &[u8], size: usize) -> bool {

@@ -292,6 +292,11 @@ impl ConsumeQueue {
         space.disk.open(&path).map_err(Error::io("open", &path))
     }
 
+    fn open_to_read(&self, space: &QueueSpace, byte: i64) -> Result<File, Error> {
+        let path = self.path(space, byte);
+        File::open(&path).map_err(Error::io("open", &path))
+    }
+
     /// Appends the entry of a message whose record claims `index`. Blocks only when a new file or window is due.
     pub(crate) fn append(
         &self,
@@ -513,7 +518,11 @@ impl ConsumeQueue {
         {
             return copy(&kept.file);
         }
-        let file = self.open(space, byte)?;
+        let Ok(file) = self.open(space, byte) else {
+            // It may be that the volume can only be read; a window would be for writing.
+            drop(files);
+            return copy(&self.open_to_read(space, byte)?);
+        };
         if sequential {
             files.reading = self
                 .map(space, &file, byte, max * UNIT_BYTES as i64)?
@@ -556,7 +565,7 @@ impl ConsumeQueue {
     /// Finds the end by halves: entries in use come before unused ones.
     fn search_end(&self, space: &QueueSpace, from: i64, end: i64) -> Result<i64, Error> {
         let path = self.path(space, from);
-        let file = self.open(space, from)?;
+        let file = self.open_to_read(space, from)?;
         let (mut low, mut high) = (from / UNIT_BYTES as i64, end / UNIT_BYTES as i64);
         while low < high {
             let middle = low + (high - low) / 2;

@@ -61,6 +61,11 @@ pub trait FileSystem: Debug + Send + Sync {
     /// Makes a range of a file read as zeros again.
     fn clear(&self, file: &File, at: u64, bytes: u64) -> io::Result<()>;
 
+    /// Writes bytes that are there already, so that the next sync brings them to the disk, whatever became of the last.
+    fn rewrite(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+    }
+
     /// Deletes a file; one that is not there is no error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
@@ -145,6 +150,7 @@ impl FileSystem for Disk {
                     return Ok(DiskSpace {
                         total_bytes: stat.f_blocks * stat.f_frsize,
                         free_bytes: stat.f_bavail * stat.f_frsize,
+                        read_only: stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
                     });
                 }
                 Err(error) => match at.parent() {

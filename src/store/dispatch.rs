@@ -238,7 +238,7 @@ fn index_record(
     match index.put(&hashes, physical, record.store_timestamp, targets.now_ms) {
         Ok(Some(end_timestamp)) => (targets.index_filled)(end_timestamp),
         // There will be space again: dispatch waits for it, and enters the message then.
-        Err(error) if error.is_full() => return Err(error),
+        Err(error) if error.is_passing() || error.is_failed_flush() => return Err(error),
         // The message itself is stored and in its queue: only finding it by key fails.
         Err(error) if !LOGGED.swap(true, Ordering::Relaxed) => {
             tracing::error!(%error, "messages cannot be indexed");
@@ -343,6 +343,9 @@ impl MessageStore {
             }
             while dispatcher.at < until && dispatcher.arrivals.len() < ARRIVALS_MAX && !stuck {
                 if let Err(error) = dispatcher.step(&targets, until) {
+                    if error.is_failed_flush() {
+                        self.poison(&error);
+                    }
                     self.refuse(Refusal::QueueError, || {
                         format!("a consume queue cannot be written, or the index: {error}")
                     });

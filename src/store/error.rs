@@ -65,9 +65,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says whether the volume has no space left for it.
-    pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    /// Says whether the volume takes nothing at present, because it is full or read-only; then nothing was written.
+    pub(crate) fn is_passing(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
+    }
+
+    /// Says whether something that was written may not have come to the disk, and never will.
+    pub(crate) fn is_failed_flush(&self) -> bool {
+        matches!(self, Self::Io { action: "flush", .. })
     }
 
     /// Wraps an operating system error with what was being done to which file.

@@ -1,17 +1,18 @@
 //! Making safe what is written: the store's threads and the last things at a stop; mirrors
-//! `FlushRealTimeService`, `GroupCommitService` and `FlushConsumeQueueService`.
+//! `FlushRealTimeService` and `GroupCommitService`.
 //!
 //! The flush thread flushes the commit log: at intervals under ASYNC_FLUSH, as soon as there is something under
-//! SYNC_FLUSH, where one flush serves every send that came before it. The keeper thread flushes the consume
-//! queues, writes the checkpoint and looks for old files. Both sleep while nothing is written; a put wakes the
-//! flush thread, that one the keeper. A put finds it asleep, or it finds the put: the put writes the log's end
+//! SYNC_FLUSH, where one flush serves every send that came before it. It sleeps while nothing is written; a put wakes it,
+//! and it the keeper thread (see `keeper`). A put finds it asleep, or it finds the put: the put writes the log's end
 //! and then reads `asleep`, the thread sets `asleep` and then reads the end, with full fences between.
 //!
 //! The room thread makes room ahead of the log's end (see `room`). A wake-up that it misses costs nothing but the
 //! time of the next put, which wakes it again.
 //!
-//! After a flush has failed nobody knows what the disk holds: the store is poisoned, refuses puts, and serves
-//! reads. An ordered fault ([`FaultPoint::Flush`]) fails one flush without that.
+//! After a flush has failed nobody knows what the disk holds: the system may take the pages for written, and a second
+//! flush would succeed without writing them. So the store is poisoned: it refuses puts, flushes and vouches for nothing
+//! any more, and serves reads; its mark of a store in use tells the next start to write everything again that was not
+//! vouched for. An ordered fault ([`FaultPoint::Flush`]) fails one flush without that.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,7 +22,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::checkpoint::Field;
-use super::consume_queue::ConsumeQueue;
 use super::{Error, FlushDiskType, MessageStore, Refusal};
 use crate::faults::FaultPoint;
 use crate::lifecycle::Lifecycle;
@@ -32,10 +32,6 @@ pub(crate) const FAILED: i64 = i64::MIN;
 const FAULT_PAUSE: Duration = Duration::from_millis(10);
 /// How long a stop flushes queues, each of which is a wait for the disk; the rest is left to the operating system.
 const STOP_FLUSH_NS: u64 = 80_000_000;
-/// Queues above which the keeper flushes the whole volume: flushing a file costs the disk more than writing its page.
-const QUEUES_KEPT_SINGLY_MAX: usize = 1_024;
-/// How long a queue must not be used for others to get its window. Making one costs more than many puts.
-const IDLE_NS: u64 = 60_000_000_000;
 const PAGE_BYTES: i64 = 4_096;
 
 /// Up to where the commit log is on the disk, for reading and for waiting.
@@ -48,7 +44,7 @@ pub(crate) struct Flushed {
     lock: Mutex<()>,
     /// Whether something may wait for the disk that this process did not write: what a killed one left in memory, or
     /// a recovery changed.
-    unsure: AtomicBool,
+    pub(crate) unsure: AtomicBool,
 }
 
 impl Flushed {
@@ -101,6 +97,28 @@ impl Flushed {
     }
 }
 
+/// How often everything is flushed, however little it is.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    thorough_ns: u64,
+}
+
+impl Pace {
+    /// Begins to count now.
+    pub(crate) fn new(now_ns: u64) -> Self {
+        Self { thorough_ns: now_ns }
+    }
+
+    /// Returns how many pages must wait for a flush to be worth it now: `usual`, but 0 once in `thorough_interval_ms`.
+    pub(crate) fn least_pages(&mut self, now_ns: u64, thorough_interval_ms: u64, usual: u32) -> u32 {
+        if now_ns - self.thorough_ns < thorough_interval_ms.saturating_mul(1_000_000) {
+            return usual;
+        }
+        self.thorough_ns = now_ns;
+        0
+    }
+}
+
 /// The store's threads, for waking them.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
@@ -110,6 +128,8 @@ pub(crate) struct Threads {
     /// Whether the room thread was woken and has not looked yet.
     room_called: AtomicBool,
     asleep: AtomicBool,
+    /// Whether the keeper waits for its next look for old files, because no queue waits for the disk.
+    pub(crate) keeper_idle: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -131,6 +151,16 @@ impl Threads {
         }
     }
 
+    /// Tells the keeper, if it has nothing to do, that there is something.
+    fn wake_idle_keeper(&self) {
+        if self.keeper_idle.load(Ordering::Relaxed)
+            && self.keeper_idle.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.keeper.get()
+        {
+            thread.unpark();
+        }
+    }
+
     /// Wakes every thread.
     pub(crate) fn wake(&self) {
         for thread in [&self.flush, &self.keeper, &self.room] {
@@ -140,7 +170,7 @@ impl Threads {
         }
     }
 
-    fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 }
@@ -216,6 +246,7 @@ pub(crate) fn stop_within(store: &MessageStore, flush_ns: u64) {
 /// in the page cache, and the mark of a store in use names this run of the system: the next start goes on at once in
 /// the same run, and checks them in another one.
 fn finish(store: &MessageStore, flush_ns: u64) -> Result<usize, Error> {
+    store.check_poison()?;
     store.flush_commit_log(0)?;
     store.dispatch_and_wait();
     if store.flushed.unsure.load(Ordering::SeqCst) {
@@ -249,10 +280,7 @@ impl MessageStore {
         if from >= end || end / PAGE_BYTES - from / PAGE_BYTES < i64::from(least_pages) {
             return Ok(false);
         }
-        if self.is_refused(Refusal::Poisoned) {
-            let reason = self.refusal_reason().unwrap_or_default();
-            return Err(Error::Poisoned { reason });
-        }
+        self.check_poison()?;
         if self.faults.strikes(FaultPoint::Flush, "") {
             return Ok(false);
         }
@@ -265,17 +293,32 @@ impl MessageStore {
         Ok(true)
     }
 
-    fn poison(&self, error: &Error) {
+    /// Fails once a flush has failed.
+    pub(crate) fn check_poison(&self) -> Result<(), Error> {
+        if self.is_refused(Refusal::Poisoned) {
+            let reason = self.refusal_reason().unwrap_or_default();
+            return Err(Error::Poisoned { reason });
+        }
+        Ok(())
+    }
+
+    /// Ends all flushing and vouching, because a flush failed.
+    pub(crate) fn poison(&self, error: &Error) {
+        if self.is_refused(Refusal::Poisoned) {
+            return;
+        }
         self.refuse(Refusal::Poisoned, || {
             format!("a flush failed, so what the disk holds is unknown; restart the broker: {error}")
         });
         self.flushed.fail();
+        if let Err(error) = super::recover::mark_unflushed(&*self.disk, &self.options.load().abort_file) {
+            tracing::error!(%error, "the next start will not know that a flush failed");
+        }
     }
 
     fn flush_loop(&self) {
-        let mut thorough_ns = self.clock.elapsed_ns();
+        let mut pace = Pace::new(self.clock.elapsed_ns());
         while !self.threads.is_stopping() {
-            let options = self.options.load_full();
             let poisoned = self.is_refused(Refusal::Poisoned);
             if poisoned || self.flushed.get() >= self.log.written() {
                 self.sleep_until_written(poisoned);
@@ -287,19 +330,23 @@ impl MessageStore {
                     Ok(false) => std::thread::park_timeout(FAULT_PAUSE),
                     Err(error) => tracing::error!(%error, "flush failed"),
                 }
-                continue;
+            } else {
+                let pause_ms = self.options.load().flush_interval_commit_log_ms.max(1);
+                std::thread::park_timeout(Duration::from_millis(pause_ms));
+                self.flush_at_interval(&mut pace);
             }
-            std::thread::park_timeout(Duration::from_millis(options.flush_interval_commit_log_ms.max(1)));
-            let now_ns = self.clock.elapsed_ns();
-            let is_thorough =
-                now_ns - thorough_ns >= options.flush_commit_log_thorough_interval_ms * 1_000_000;
-            let least_pages = if is_thorough { 0 } else { options.flush_commit_log_least_pages };
-            if is_thorough {
-                thorough_ns = now_ns;
-            }
-            if let Err(error) = self.flush_commit_log(least_pages) {
-                tracing::error!(%error, "flush failed");
-            }
+            self.threads.wake_idle_keeper();
+        }
+    }
+
+    /// What is done after each `flushIntervalCommitLog` under ASYNC_FLUSH.
+    pub(crate) fn flush_at_interval(&self, pace: &mut Pace) {
+        let options = self.options.load();
+        let thorough_ms = options.flush_commit_log_thorough_interval_ms;
+        let usual = options.flush_commit_log_least_pages;
+        let least_pages = pace.least_pages(self.clock.elapsed_ns(), thorough_ms, usual);
+        if let Err(error) = self.flush_commit_log(least_pages) {
+            tracing::error!(%error, "flush failed");
         }
     }
 
@@ -328,92 +375,5 @@ impl MessageStore {
                 std::thread::park();
             }
         }
-    }
-
-    fn keeper_loop(&self) {
-        let (mut thorough_ns, mut retention_ns) = (self.clock.elapsed_ns(), self.clock.elapsed_ns());
-        let mut idle_ns = thorough_ns;
-        // Before anything is vouched for, and so that a stop need not wait for it.
-        if let Err(error) = self.make_sure() {
-            tracing::warn!(%error, "what was written before this start may not be on the disk yet");
-        }
-        while !self.threads.is_stopping() {
-            let options = self.options.load_full();
-            let busy = self.queues.is_dirty() || self.is_refused(Refusal::QueueError);
-            let pause_ms = if busy {
-                options.flush_interval_consume_queue_ms
-            } else {
-                options.clean_resource_interval_ms
-            };
-            std::thread::park_timeout(Duration::from_millis(pause_ms.max(10)));
-            if self.threads.is_stopping() {
-                return;
-            }
-            let now_ns = self.clock.elapsed_ns();
-            if self.is_refused(Refusal::QueueError) {
-                self.dispatch();
-            }
-            let is_thorough =
-                now_ns - thorough_ns >= options.flush_consume_queue_thorough_interval_ms * 1_000_000;
-            if is_thorough {
-                thorough_ns = now_ns;
-            }
-            let least_pages = if is_thorough { 0 } else { options.flush_consume_queue_least_pages };
-            if busy && let Err(error) = self.keep(least_pages) {
-                self.poison(&error);
-            }
-            if now_ns - idle_ns >= IDLE_NS {
-                idle_ns = now_ns;
-                self.queues.unmap_idle();
-            }
-            self.check_disk_space();
-            if now_ns - retention_ns >= options.clean_resource_interval_ms * 1_000_000 {
-                retention_ns = now_ns;
-                self.retain();
-            }
-        }
-    }
-
-    /// Flushes queues with at least `least_pages` pages waiting; with 0 all of them, and then the checkpoint.
-    pub(crate) fn keep(&self, least_pages: u32) -> Result<(), Error> {
-        let (timestamp, dispatched) = {
-            let dispatcher = self.lock_dispatcher();
-            (dispatcher.timestamp, dispatcher.at)
-        };
-        let waiting = self.take_waiting_queues();
-        self.queues.flush(waiting, least_pages, QUEUES_KEPT_SINGLY_MAX)?;
-        if least_pages == 0 {
-            self.index.flush()?;
-            self.make_sure()?;
-            self.checkpoint.set(Field::Logics, timestamp);
-            self.checkpoint.set_safe(dispatched.min(self.flushed.get()));
-            self.checkpoint.flush(&*self.disk)?;
-        }
-        Ok(())
-    }
-
-    /// Brings to the disk, once, what was written before this process and what recovery changed.
-    pub(crate) fn make_sure(&self) -> Result<(), Error> {
-        if self.flushed.unsure.load(Ordering::SeqCst) {
-            let options = self.options.load();
-            for dir in
-                [&options.root, &options.commit_log_dir, &options.consume_queue_dir, &options.index_dir]
-            {
-                if dir.exists() {
-                    self.disk.sync_volume(dir).map_err(Error::io("flush", dir))?;
-                }
-            }
-            self.flushed.unsure.store(false, Ordering::SeqCst);
-        }
-        Ok(())
-    }
-
-    /// Takes the queues that wait for a flush, and notes in the checkpoint how far dispatch is.
-    fn take_waiting_queues(&self) -> Vec<Arc<ConsumeQueue>> {
-        let dispatcher = self.lock_dispatcher();
-        if dispatcher.last_record >= 0 {
-            self.checkpoint.set(Field::Confirm, dispatcher.last_record);
-        }
-        self.queues.take_dirty()
     }
 }

@@ -128,7 +128,13 @@ impl MessageStore {
                     self.threads.make_room();
                 }
             }
-            Err(_) => {
+            Err(error) => {
+                // The end of the last file, before a new one is made.
+                if let PutError::CreateMappedFile(error) = error
+                    && error.is_failed_flush()
+                {
+                    self.poison(error);
+                }
                 self.put_failures.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -332,14 +332,27 @@ impl Queues {
             return Ok(());
         }
         let mut flushed = Vec::with_capacity(waiting.len());
+        let mut outcome = Ok(());
         for queue in waiting {
-            if queue.flush(&self.space, least_pages)? {
-                flushed.push(queue);
-            } else if !queue.dirty.swap(true, Ordering::Relaxed) {
-                self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(queue);
+            let is_done = if outcome.is_ok() { queue.flush(&self.space, least_pages) } else { Ok(false) };
+            match is_done {
+                Ok(true) => flushed.push(queue),
+                Ok(false) => self.wait_on(queue),
+                Err(error) => {
+                    outcome = Err(error);
+                    self.wait_on(queue);
+                }
             }
         }
-        self.sync_names(&flushed)
+        self.sync_names(&flushed)?;
+        outcome
+    }
+
+    /// Puts a queue back on the list of those that wait for the disk.
+    fn wait_on(&self, queue: Arc<ConsumeQueue>) {
+        if !queue.dirty.swap(true, Ordering::Relaxed) {
+            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(queue);
+        }
     }
 
     /// Brings the names of these queues' new files to the disk.

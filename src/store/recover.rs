@@ -12,6 +12,10 @@
 //!    file that is vouched for as a whole; queues and index lose every entry of a message from there on, whatever it
 //!    looks like, and get it again by dispatch.
 //!
+//!
+//! After a flush that failed the third way is taken, too, because the system may take for written what is not. Queues and
+//! index are written anew there; the log is written over itself.
+//!
 //! Each ends at the first record that is not whole. What stands behind it is cleared, so that no stale record can
 //! follow a new one. After a kill or a cut the keeper thread flushes the whole volume before it vouches for anything
 //! again: what the former process left in memory, and what recovery changed, is not known to wait for the disk.
@@ -43,6 +47,9 @@ use crate::wire::message::MessageRecord;
 
 /// Assumed when the system does not say how much memory it has.
 const USUAL_MEMORY_BYTES: u64 = 4 << 30;
+
+/// In the abort file: a flush failed.
+const UNFLUSHED: &str = "flush-failed";
 
 /// How the last user of the store left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +129,10 @@ pub(crate) fn open(
     }
     let appender = cut(&files, appenders, walked.end, look.may_be_torn)?;
     let log = CommitLog::new(files, appender, walked.end, walked.timestamp);
+    if is_unflushed(&options.abort_file) {
+        tracing::warn!(from, to = walked.end, "a flush failed; the log is written again");
+        log.rewrite(&*disk, from, walked.end)?;
+    }
 
     let safe = match last_exit {
         LastExit::Clean => walked.end,
@@ -226,12 +237,26 @@ fn check_queue_file(options: &StoreOptions) -> Result<(), Error> {
 /// because a start that does not find it trusts everything it finds. Readers of the reference only look whether
 /// the file is there.
 pub(crate) fn write_abort_file(disk: &dyn FileSystem, path: &Path) -> Result<(), Error> {
-    let text = format!("{} {}", std::process::id(), boot_id());
+    mark(disk, path, &boot_id())
+}
+
+/// Writes the abort file so that the next start believes no more than after a power cut, although the system goes on, and
+/// writes again what the system takes for written.
+pub(crate) fn mark_unflushed(disk: &dyn FileSystem, path: &Path) -> Result<(), Error> {
+    mark(disk, path, UNFLUSHED)
+}
+
+fn mark(disk: &dyn FileSystem, path: &Path, what: &str) -> Result<(), Error> {
+    let text = format!("{} {what}", std::process::id());
     let file = disk.create(path, text.len() as u64).map_err(Error::io("make", path))?;
     file.write_all_at(text.as_bytes(), 0).map_err(Error::io("write", path))?;
     disk.sync(&file).map_err(Error::io("flush", path))?;
     let dir = path.parent().unwrap_or(Path::new("."));
     disk.sync_dir(dir).map_err(Error::io("flush", dir))
+}
+
+fn is_unflushed(abort_file: &Path) -> bool {
+    std::fs::read_to_string(abort_file).is_ok_and(|text| text.ends_with(UNFLUSHED))
 }
 
 fn last_exit(abort_file: &Path) -> LastExit {

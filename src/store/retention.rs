@@ -33,6 +33,10 @@ impl MessageStore {
 
     /// One round of the keeper.
     pub(crate) fn retain(&self) {
+        if self.check_poison().is_err() {
+            // Nothing is taken any more, so nothing needs room; and what the disk holds is unknown.
+            return;
+        }
         let options = self.options.load_full();
         let deleted = match self.due(&options) {
             Some(scope) => self.delete_files(scope),
@@ -98,11 +102,20 @@ impl MessageStore {
         Ok(deleted)
     }
 
-    /// Refuses puts while the volume has too little room, naming place and numbers.
+    /// Refuses puts while a volume has too little room, naming place and numbers, or may only be read.
     pub(crate) fn check_disk_space(&self) {
         let options = self.options.load();
         let (log, queues) = self.disk_space();
-        let full = [(log, &options.commit_log_dir), (queues, &options.consume_queue_dir)]
+        let volumes = [(log, &options.commit_log_dir), (queues, &options.consume_queue_dir)];
+        if let Some((_, dir)) = volumes.iter().find(|(space, _)| space.read_only) {
+            return self.refuse(Refusal::DiskFull, || {
+                format!(
+                    "the volume of {} is read-only; messages are taken again when it is not",
+                    dir.display()
+                )
+            });
+        }
+        let full = volumes
             .into_iter()
             .find(|(space, _)| space.total_bytes > 0 && space.free_bytes < options.disk_full_free_bytes);
         match full {

@@ -3,7 +3,9 @@
 
 mod basics;
 mod crash;
+mod flushing;
 mod fragile;
+mod moody;
 mod power_cut;
 mod safety;
 
@@ -115,4 +117,29 @@ fn queue_bodies(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<String>
         offset = outcome.next_begin_offset;
     }
     found
+}
+
+/// A volume of its own, in memory, which goes with it.
+struct Volume(TempDir);
+
+impl Volume {
+    /// Mounts one; `None` for who may not.
+    fn of(options: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path());
+        if mount.output().is_ok_and(|done| done.status.success()) {
+            return Some(Self(dir));
+        }
+        let is_strict = std::env::var_os("STRICT").is_some_and(|strict| strict == "1");
+        assert!(!is_strict, "only root can mount a volume");
+        println!("skipped: only root can mount a volume");
+        None
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
 }

@@ -229,6 +229,8 @@ pub struct DiskSpace {
     pub total_bytes: u64,
     /// What this process may still use.
     pub free_bytes: u64,
+    /// Whether it is mounted to be read only.
+    pub read_only: bool,
 }
 
 impl DiskSpace {

@@ -1,79 +1,8 @@
 //! Flushing, failing disks, full disks, deletion of old files, and the threads that see to it.
 
-use std::io;
-use std::ops::Range;
-use std::sync::atomic::AtomicBool;
-
+use super::moody::{Call, EIO, ENOSPC, moody};
 use super::*;
 use crate::faults::{FaultPoint, Order, Trigger};
-
-/// A file system that fails when told to.
-#[derive(Debug, Default)]
-struct Moody {
-    flush_fails: AtomicBool,
-    queues_fail: AtomicBool,
-    free_bytes: AtomicU64,
-    /// Byte of a file behind which there is no space; 0 for enough of it.
-    space_end: AtomicU64,
-}
-
-impl FileSystem for Moody {
-    fn create(&self, path: &Path, bytes: u64) -> io::Result<File> {
-        if self.queues_fail.load(Ordering::SeqCst) && path.to_string_lossy().contains("consumequeue") {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        Disk.create(path, bytes)
-    }
-    fn open(&self, path: &Path) -> io::Result<File> {
-        Disk.open(path)
-    }
-    fn sync(&self, file: &File) -> io::Result<()> {
-        Disk.sync(file)
-    }
-    fn sync_mapped(&self, _: &Path, _: Range<u64>, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
-        if self.flush_fails.load(Ordering::SeqCst) {
-            Err(io::Error::other("the disk is gone"))
-        } else {
-            flush()
-        }
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        Disk.sync_dir(dir)
-    }
-    fn sync_volume(&self, dir: &Path) -> io::Result<()> {
-        Disk.sync_volume(dir)
-    }
-    fn allocate(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
-        let space_end = self.space_end.load(Ordering::SeqCst);
-        if space_end > 0 && at + bytes > space_end {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        Disk.allocate(file, at, bytes)
-    }
-    fn clear(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
-        Disk.clear(file, at, bytes)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        Disk.remove(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.remove_dir(path)
-    }
-    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
-        Ok(DiskSpace { total_bytes: 100 << 30, free_bytes: self.free_bytes.load(Ordering::SeqCst) })
-    }
-}
-
-fn moody(change: impl FnOnce(&mut StoreOptions)) -> (TempDir, Arc<Moody>, Arc<MessageStore>, Faults, Clock) {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Moody::default());
-    disk.free_bytes.store(50 << 30, Ordering::SeqCst);
-    let (faults, clock) = (Faults::default(), Clock::new());
-    let mut options = options(dir.path());
-    change(&mut options);
-    let store = MessageStore::open_on(disk.clone(), options, clock.clone(), faults.clone()).unwrap();
-    (dir, disk, store, faults, clock)
-}
 
 fn sync(options: &mut StoreOptions) {
     options.flush_disk_type = FlushDiskType::Sync;
@@ -213,12 +142,12 @@ async fn a_failed_flush_poisons() {
     store.dispatch();
     recover::write_abort_file(&Disk, &store.options().abort_file).unwrap();
     let unsafe_one = put(&store, "T", 0, "unsafe");
-    disk.flush_fails.store(true, Ordering::SeqCst);
+    disk.order(Call::Flush, "commitlog", EIO);
     assert!(store.flush_commit_log(0).is_err());
     assert_eq!(unsafe_one.durable().await, PutStatus::FlushDiskTimeout);
-    disk.flush_fails.store(false, Ordering::SeqCst);
+    disk.forgive();
     let refused = store.put(&message("T", 0, b"", &[])).unwrap_err().to_string();
-    assert!(refused.contains("the disk is gone"), "{refused}");
+    assert!(refused.contains("Input/output error"), "{refused}");
     assert!(matches!(store.flush_commit_log(0), Err(Error::Poisoned { .. })));
     assert_eq!(queue_bodies(&store, "T", 0), ["safe"]);
     assert!(!store.is_writeable());
@@ -231,12 +160,12 @@ async fn a_failed_flush_poisons() {
 fn dispatch_waits_for_a_queue_file() {
     let (_dir, disk, store, _faults, _clock) = moody(|_| {});
     put(&store, "T", 0, "first");
-    disk.queues_fail.store(true, Ordering::SeqCst);
+    disk.order(Call::Write, "consumequeue", ENOSPC);
     let stuck = put(&store, "U", 0, "second");
     assert_eq!(store.dispatch_behind_bytes(), stuck.size as i64);
     let refused = store.put(&message("T", 0, b"", &[])).unwrap_err().to_string();
     assert!(refused.contains("consume queue cannot be written"), "{refused}");
-    disk.queues_fail.store(false, Ordering::SeqCst);
+    disk.forgive();
     store.dispatch();
     assert!(store.is_writeable());
     put(&store, "U", 0, "third");
@@ -353,23 +282,7 @@ fn a_filling_disk_deletes_the_oldest() {
 /// reads go on, the process lives, and with space the same store goes on, everything in its queue and found by its key.
 #[test]
 fn a_full_volume_refuses_and_recovers() {
-    struct Mounted(TempDir);
-    impl Drop for Mounted {
-        fn drop(&mut self) {
-            let _ = std::process::Command::new("umount").arg(self.0.path()).status();
-        }
-    }
-    let dir = Mounted(tempfile::tempdir().unwrap());
-    let mut mount = std::process::Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(dir.0.path());
-    if !mount.output().is_ok_and(|done| done.status.success()) {
-        assert!(
-            std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
-            "only root can mount a volume"
-        );
-        println!("skipped: only root can mount a volume");
-        return;
-    }
+    let Some(dir) = Volume::of("size=6m") else { return };
     let root = dir.0.path().join("store");
     let store = open(StoreOptions {
         commit_log_file_bytes: 1 << 20,
