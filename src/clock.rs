@@ -30,7 +30,7 @@ struct Inner {
     skew_ms: AtomicI64,
     /// Sleepers watch this and look at their deadline again whenever the skew moves.
     moved: watch::Sender<i64>,
-    /// Deadlines of [`Clock::sleep_until`], with a number that tells equal ones apart.
+    /// What is due when, with a number that tells equal times apart.
     appointments: Mutex<BTreeSet<(i64, u64)>>,
     next_appointment: AtomicU64,
 }
@@ -40,11 +40,13 @@ const APPOINTMENTS_PER_JOURNEY_MAX: usize = 2_000;
 /// Longest time after which a sleeper that has an appointment looks whether somebody has set the machine's clock. Nothing
 /// says so by itself, and a machine that slept is noticed no other way.
 const NAP_MAX: Duration = Duration::from_secs(1);
-/// How often a journey looks whether an appointment was kept, and the time it leaves for what follows from one.
+/// How often a journey looks whether an appointment is over, and the time it leaves for what follows from one.
 const LOOK_AROUND: Duration = Duration::from_millis(1);
-/// How often it looks before it goes on without.
-const LOOKS_MAX: usize = 100;
+/// How often it looks before it goes on without: who keeps an appointment may have to wait for the disk.
+const LOOKS_MAX: usize = 1_000;
 
+/// A time that never comes, for [`Clock::appoint`].
+pub const NEVER_MS: i64 = i64::MAX;
 /// Longest journey.
 const JOURNEY_DAYS_MAX: i64 = 365;
 
@@ -59,27 +61,34 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// A deadline that somebody sleeps for; dropped, nobody does.
-struct Appointment<'a> {
-    clock: &'a Inner,
+/// A time at which somebody has something to do. Held until that is done, and until the next appointment is made if there
+/// is one: a journey waits for it.
+#[derive(Debug)]
+#[must_use = "dropped, it is over"]
+pub struct Appointment {
+    clock: Clock,
     key: (i64, u64),
+}
+
+impl Appointment {
+    /// Sleeps until its time has come; returns at once when it already has.
+    pub async fn come(&self) {
+        if self.key.0 == NEVER_MS {
+            return std::future::pending().await;
+        }
+        self.clock.wait_until(self.key.0, Clock::now_ms, NAP_MAX).await;
+    }
+}
+
+impl Drop for Appointment {
+    fn drop(&mut self) {
+        self.clock.inner.appointments().remove(&self.key);
+    }
 }
 
 impl Inner {
     fn appointments(&self) -> std::sync::MutexGuard<'_, BTreeSet<(i64, u64)>> {
         self.appointments.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn appoint(&self, at_ms: i64) -> Appointment<'_> {
-        let key = (at_ms, self.next_appointment.fetch_add(1, Ordering::Relaxed));
-        self.appointments().insert(key);
-        Appointment { clock: self, key }
-    }
-}
-
-impl Drop for Appointment<'_> {
-    fn drop(&mut self) {
-        self.clock.appointments().remove(&self.key);
     }
 }
 
@@ -147,20 +156,24 @@ impl Clock {
         self.inner.moved.send_replace(skew + span.as_millis() as i64);
     }
 
-    /// Lets `span` pass at once, but stops for a moment at each deadline of [`Clock::sleep_until`] on the way, so that
-    /// what is due earlier also happens earlier, and what it brings about in turn happens, too.
+    /// Lets `span` pass at once, but stops at each [`Appointment`] on the way until it is over, so that what is due
+    /// earlier also happens earlier, and what it brings about in turn happens, too.
     pub async fn travel_in_order(&self, span: Duration) {
         let end_ms = self.skew_ms() + span.as_millis() as i64;
+        let mut overdue = BTreeSet::new();
         for _ in 0..APPOINTMENTS_PER_JOURNEY_MAX {
-            let Some(next) = self.inner.appointments().first().copied() else { break };
+            let next = self.inner.appointments().iter().copied().find(|key| !overdue.contains(key));
+            let Some(next) = next else { break };
             let step_ms = (next.0 - self.now_ms()).max(0);
-            if self.skew_ms() + step_ms > end_ms {
+            if self.skew_ms().saturating_add(step_ms) > end_ms {
                 break;
             }
             self.travel(Duration::from_millis(step_ms as u64));
+            overdue.insert(next);
             for _ in 0..LOOKS_MAX {
                 tokio::time::sleep(LOOK_AROUND).await;
                 if !self.inner.appointments().contains(&next) {
+                    overdue.remove(&next);
                     break;
                 }
             }
@@ -173,14 +186,11 @@ impl Clock {
         self.inner.skew_ms.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until the clock shows `at_ms` or later; returns at once when it already does. For what is due at a
-    /// time of its own: a journey stops there.
-    pub async fn sleep_until(&self, at_ms: i64) {
-        if at_ms <= self.now_ms() {
-            return;
-        }
-        let _appointment = self.inner.appoint(at_ms);
-        self.wait_until(at_ms, Self::now_ms, NAP_MAX).await;
+    /// Makes an appointment for when the clock shows `at_ms` or later. For what is due at a time of its own.
+    pub fn appoint(&self, at_ms: i64) -> Appointment {
+        let key = (at_ms, self.inner.next_appointment.fetch_add(1, Ordering::Relaxed));
+        self.inner.appointments().insert(key);
+        Appointment { clock: self.clone(), key }
     }
 
     /// Sleeps for `span` of this clock's time, so that [`Clock::travel`] shortens it. For intervals and time-outs: a
@@ -236,10 +246,14 @@ mod tests {
         for first_ms in [3_600_000, 1_000_000, 2_000_000] {
             let (clock, happened) = (clock.clone(), happened.clone());
             tasks.push(tokio::spawn(async move {
-                for at_ms in [first_ms, first_ms + 500_000] {
-                    clock.sleep_until(at_ms).await;
-                    happened.lock().unwrap().push(at_ms);
-                }
+                let mut appointment = clock.appoint(first_ms);
+                appointment.come().await;
+                happened.lock().unwrap().push(first_ms);
+                // It takes a while until it is known what comes next.
+                tokio::time::sleep(LOOK_AROUND * 5).await;
+                appointment = clock.appoint(first_ms + 500_000);
+                appointment.come().await;
+                happened.lock().unwrap().push(first_ms + 500_000);
             }));
         }
         let interval = clock.clone();

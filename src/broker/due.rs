@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, NEVER_MS};
 
 /// Pause after a message that the store refused (`DELAY_FOR_A_WHILE`).
 const PAUSE: Duration = Duration::from_millis(100);
@@ -26,14 +26,18 @@ pub(super) enum Step {
 
 /// Takes one step after the other, each at its time, until one says that it was the last.
 pub(super) async fn run(clock: &Clock, wake: &Notify, mut step: impl FnMut() -> Step) {
+    // The appointment that is kept now is over when the next is made.
+    let mut appointment;
     loop {
         match step() {
             Step::Busy => tokio::task::yield_now().await,
-            Step::Wait(None) => wake.notified().await,
-            Step::Wait(Some(due_ms)) => tokio::select! {
-                () = clock.sleep_until(due_ms) => {}
-                () = wake.notified() => {}
-            },
+            Step::Wait(due_ms) => {
+                appointment = clock.appoint(due_ms.unwrap_or(NEVER_MS));
+                tokio::select! {
+                    () = appointment.come() => {}
+                    () = wake.notified() => {}
+                }
+            }
             Step::Refused => clock.sleep(PAUSE).await,
             Step::Over => return,
         }

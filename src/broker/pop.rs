@@ -27,6 +27,7 @@ use super::persist::PersistError;
 use super::refusal::{filter_not_supported, group_not_exist, subscription_parse_failed, topic_not_exist};
 use super::topic::perm;
 use super::{Broker, name};
+use crate::clock::NEVER_MS;
 use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome, RecordFilter};
 use crate::wire::body::group::SubscriptionGroupConfig;
@@ -299,17 +300,11 @@ impl Request {
             if look(is_over || broker.is_stopping()) {
                 return;
             }
-            let free_ms = self.free_ms(broker);
-            let freed = async {
-                match free_ms {
-                    Some(at_ms) => broker.clock.sleep_until(at_ms).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let freed = broker.clock.appoint(self.free_ms(broker).unwrap_or(NEVER_MS));
             tokio::select! {
                 () = held.woken() => {}
                 () = held_for_retry.woken(), if !self.order => {}
-                () = freed => {}
+                () = freed.come() => {}
                 () = &mut time_over => is_over = true,
             }
         }

@@ -22,6 +22,7 @@ use super::receipt::normal_topic;
 use crate::broker::inner::InnerMessage;
 use crate::broker::topic::perm;
 use crate::broker::{Broker, name, retry};
+use crate::clock::NEVER_MS;
 use crate::remoting::Refusal;
 use crate::store::{Arrival, QueueOffset, ReadLimits};
 use crate::wire::body::pop::{AckMsg, MessageRequestMode, PopCheckPoint};
@@ -415,6 +416,8 @@ pub(in crate::broker) async fn run(broker: Arc<Broker>, queue_id: i32) {
     let min = broker.store.min_offset_in_queue(&log.topic, queue_id).0;
     let mut read = min.max(committed + 1);
     let mut written = committed;
+    // The appointment that is kept now is over when the next is made.
+    let mut appointment;
     loop {
         let now_ms = broker.clock.now_ms();
         // Before the log is read: what the timers had to bring is in it by then.
@@ -431,16 +434,11 @@ pub(in crate::broker) async fn run(broker: Arc<Broker>, queue_id: i32) {
             tokio::task::yield_now().await;
             continue;
         }
-        let next_due_ms = queue.lock().next_look_ms(now_ms, all_brought);
-        let due = async {
-            match next_due_ms {
-                Some(at_ms) => broker.clock.sleep_until(at_ms).await,
-                None => std::future::pending().await,
-            }
-        };
+        let next_look_ms = queue.lock().next_look_ms(now_ms, all_brought);
+        appointment = broker.clock.appoint(next_look_ms.unwrap_or(NEVER_MS));
         tokio::select! {
             () = queue.wake.notified() => {}
-            () = due => {}
+            () = appointment.come() => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use super::super::inner::InnerMessage;
 use super::super::name::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 use super::super::topic::perm;
 use super::{CHECK_IMMUNITY, CHECK_TIMES, GROUP, Half, PREPARED_QUEUE_OFFSET, QUEUE_ID, State, Stored};
+use crate::clock::NEVER_MS;
 use crate::config::keys::{BrokerKeys, Timings};
 use crate::remoting::{Peer, Refusal};
 use crate::store::{PhysicalOffset, QueueOffset, Receipt};
@@ -33,8 +34,6 @@ const SEND_AGAIN_MS: i64 = 1_000;
 const CHECKS_AT_ONCE: usize = 64;
 /// Records of decisions that may wait for one undecided half message before them; then it is stored again behind them.
 pub(super) const OPS_BEHIND_MAX: usize = 100_000;
-/// When there is nothing to do: never, as far as a clock is concerned.
-const NEVER_MS: i64 = i64::MAX;
 
 /// Progress that may be kept once the log is on the disk as far as this.
 struct Progress {
@@ -46,6 +45,8 @@ struct Progress {
 /// Checks what is due and keeps progress, until the broker stops.
 pub(in super::super) async fn run(broker: Arc<Broker>) {
     let mut candidate: Option<Progress> = None;
+    // The appointment that is kept now is over when the next is made.
+    let mut appointment;
     loop {
         let mut looked_at = 0;
         while look_at_next(&broker) || move_on(&broker) {
@@ -70,8 +71,9 @@ pub(in super::super) async fn run(broker: Arc<Broker>) {
             state.asleep_until_ms = keep_ms.into_iter().chain(due_ms).min().unwrap_or(NEVER_MS);
             state.asleep_until_ms
         };
+        appointment = broker.clock.appoint(asleep_until_ms);
         tokio::select! {
-            () = broker.clock.sleep_until(asleep_until_ms) => {}
+            () = appointment.come() => {}
             () = broker.transactions.wake.notified() => {}
         }
     }

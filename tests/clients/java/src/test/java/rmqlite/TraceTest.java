@@ -12,12 +12,19 @@ import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
 /** Message traces: clients that trace find the topic for it without anybody creating it, and mqadmin shows what they wrote. */
 class TraceTest extends ClientTest {
     private static final String TRACE_TOPIC = "RMQ_SYS_TRACE_TOPIC";
     private final Server server = Server.shared();
+
+    /** Clients that trace share one that is named after the NameServer: whoever starts while it stops gets the stopped one. */
+    @AfterEach
+    void closeBeforeTheNext() {
+        closeAllNow();
+    }
 
     private Received tracingConsumer(String group, String topic) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group, true, null);
