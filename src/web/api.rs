@@ -124,29 +124,23 @@ async fn cluster(State(shown): Shared) -> Found<Cluster> {
 }
 
 async fn topics(State(shown): Shared) -> Found<Vec<Topic>> {
-    of_broker(shown, figures::topics).await.map(Json)
+    of_broker(shown, figures::topics).await
 }
 
 async fn topic(State(shown): Shared, name: Result<Path<String>, PathRejection>) -> Found<TopicDetail> {
-    let name = path(name)?;
-    let missing = format!("there is no topic {name}");
-    let found = of_broker(shown, move |broker| figures::topic_detail(broker, &name)).await?;
-    found.map(Json).ok_or_else(|| Problem::not_found(missing))
+    named(shown, "topic", name, figures::topic_detail).await
 }
 
 async fn groups(State(shown): Shared) -> Found<Vec<Group>> {
-    of_broker(shown, figures::groups).await.map(Json)
+    of_broker(shown, figures::groups).await
 }
 
 async fn group(State(shown): Shared, name: Result<Path<String>, PathRejection>) -> Found<GroupDetail> {
-    let name = path(name)?;
-    let missing = format!("there is no consumer group {name}");
-    let found = of_broker(shown, move |broker| figures::group_detail(broker, &name)).await?;
-    found.map(Json).ok_or_else(|| Problem::not_found(missing))
+    named(shown, "consumer group", name, figures::group_detail).await
 }
 
 async fn dead_letters(State(shown): Shared) -> Found<Vec<DeadLetters>> {
-    of_broker(shown, figures::dead_letters).await.map(Json)
+    of_broker(shown, figures::dead_letters).await
 }
 
 /// Tells what happened to the messages with a key or an id.
@@ -154,9 +148,8 @@ async fn timeline(
     State(shown): Shared,
     question: Result<Query<TimelineQuestion>, QueryRejection>,
 ) -> Found<Vec<Timeline>> {
-    let Query(question) =
-        question.map_err(|cause| Problem::new(StatusCode::BAD_REQUEST, cause.body_text()))?;
-    of_broker(shown, move |broker| broker.timeline(question.topic.as_deref(), &question.key)).await.map(Json)
+    let Query(question) = question.map_err(|cause| Problem::bad_request(cause.body_text()))?;
+    of_broker(shown, move |broker| broker.timeline(question.topic.as_deref(), &question.key)).await
 }
 
 /// Lists the half messages that nobody has decided.
@@ -165,7 +158,7 @@ async fn transactions(
     question: Result<Query<ListQuestion>, QueryRejection>,
 ) -> Found<Pending<HalfMessage>> {
     let max = list_max(question)?;
-    of_broker(shown, move |broker| broker.half_messages(max)).await.map(Json)
+    of_broker(shown, move |broker| broker.half_messages(max)).await
 }
 
 /// Lists the messages that are delivered later.
@@ -174,22 +167,23 @@ async fn delayed(
     question: Result<Query<ListQuestion>, QueryRejection>,
 ) -> Found<Pending<DelayedMessage>> {
     let max = list_max(question)?;
-    of_broker(shown, move |broker| broker.delayed_messages(max)).await.map(Json)
+    of_broker(shown, move |broker| broker.delayed_messages(max)).await
 }
 
 fn list_max(question: Result<Query<ListQuestion>, QueryRejection>) -> Result<usize, Problem> {
-    let refuse = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
-    let Query(question) = question.map_err(|cause| refuse(cause.body_text()))?;
+    let Query(question) = question.map_err(|cause| Problem::bad_request(cause.body_text()))?;
     let max = question.max.unwrap_or(LIST_USUALLY);
     if max > LIST_MAX {
-        return Err(refuse(format!("max is {max}, and at most {LIST_MAX} messages are listed")));
+        return Err(Problem::bad_request(format!(
+            "max is {max}, and at most {LIST_MAX} messages are listed"
+        )));
     }
     Ok(max)
 }
 
 /// Lists the queues that orderly consumers hold.
 async fn locks(State(shown): Shared) -> Found<Vec<QueueLock>> {
-    of_broker(shown, figures::queue_locks).await.map(Json)
+    of_broker(shown, figures::queue_locks).await
 }
 
 async fn clock(State(shown): Shared) -> Json<ClockState> {
@@ -201,9 +195,8 @@ async fn move_clock(
     State(shown): Shared,
     wish: Result<Json<ClockWish>, JsonRejection>,
 ) -> Result<Json<ClockState>, Problem> {
-    let refuse = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
-    let Json(wish) = wish.map_err(|cause| refuse(cause.body_text()))?;
-    let span = clock::parse_span(&wish.advance).map_err(refuse)?;
+    let Json(wish) = wish.map_err(|cause| Problem::bad_request(cause.body_text()))?;
+    let span = clock::parse_span(&wish.advance).map_err(Problem::bad_request)?;
     tracing::info!(advance = wish.advance, "the clock is moved");
     shown.clock.travel_in_order(span).await;
     Ok(Json(clock_state(&shown)))
@@ -221,17 +214,26 @@ fn server(shown: &Shown) -> ServerState {
     }
 }
 
-fn path(name: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
-    name.map(|Path(name)| name).map_err(|cause| Problem::new(StatusCode::BAD_REQUEST, cause.body_text()))
+/// Looks for the thing of this kind that has the name in the path.
+async fn named<T: Send + 'static>(
+    shown: Arc<Shown>,
+    kind: &str,
+    name: Result<Path<String>, PathRejection>,
+    look: fn(&Broker, &str) -> Option<T>,
+) -> Found<T> {
+    let Path(name) = name.map_err(|cause| Problem::bad_request(cause.body_text()))?;
+    let missing = format!("there is no {kind} {name}");
+    let found = of_broker(shown, move |broker| look(broker, &name)).await?.0;
+    found.map(Json).ok_or_else(|| Problem::not_found(missing))
 }
 
-async fn of_broker<T, F>(shown: Arc<Shown>, look: F) -> Result<T, Problem>
+async fn of_broker<T, F>(shown: Arc<Shown>, look: F) -> Found<T>
 where
-    T: Serialize + Send + 'static,
+    T: Send + 'static,
     F: FnOnce(&Broker) -> T + Send + 'static,
 {
     let Some(broker) = shown.broker() else {
         return Err(Problem::not_found("no broker runs in this process"));
     };
-    read(move || look(&broker)).await
+    read(move || look(&broker)).await.map(Json)
 }

@@ -21,6 +21,11 @@ impl Problem {
         Self { status, detail: detail.into() }
     }
 
+    /// Makes a 400 for what was asked.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
     /// Makes a 404 for a thing that is not there.
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)

@@ -90,13 +90,12 @@ pub(super) async fn steer_replication(
     State(shown): State<Arc<Shown>>,
     wish: Result<Json<Wish>, JsonRejection>,
 ) -> Result<Json<Replication>, Problem> {
-    let refuse = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
-    let Json(wish) = wish.map_err(|cause| refuse(cause.body_text()))?;
+    let Json(wish) = wish.map_err(|cause| Problem::bad_request(cause.body_text()))?;
     if wish.paused.is_none() && wish.lag_ms.is_none() && wish.stop.is_none() && wish.start.is_none() {
-        return Err(refuse("nothing is asked for: say paused, lag_ms, stop or start".to_owned()));
+        return Err(Problem::bad_request("nothing is asked for: say paused, lag_ms, stop or start"));
     }
     if let Some(lag_ms) = wish.lag_ms.filter(|lag_ms| *lag_ms > LAG_MS_MAX) {
-        return Err(refuse(format!("lag_ms is {lag_ms}; 0 to {LAG_MS_MAX} are possible")));
+        return Err(Problem::bad_request(format!("lag_ms is {lag_ms}; 0 to {LAG_MS_MAX} are possible")));
     }
     for which in [wish.stop, wish.start].into_iter().flatten() {
         if !shown.brokers.has(which) {
