@@ -1,10 +1,11 @@
 //! Held pulls: who waits for the next message of which queue.
 //!
-//! A pull that finds nothing registers here and awaits; an arrival that passes its tag filter wakes it, and any
-//! arrival one that filters by SQL92, which then looks for itself: the sender's thread reads no record. Pulls for tags are
-//! found by the tag, so that those for other tags cost an arrival nothing, however many they are. Pops wait here too, for any queue of their topic; an arrival wakes one of each group. The waiting itself, its time-out included, is
-//! the request's own `await` (see [`super::pull`] and [`super::pop`]). Mirrors `PullRequestHoldService`,
-//! `ManyPullRequest` and `PopLongPollingService`, without their sweeps.
+//! A pull that finds nothing registers here and awaits; an arrival that passes its tag filter wakes it, and any arrival
+//! one that filters by SQL92, which then looks for itself: the sender's thread reads no record. Pulls for tags are found
+//! by the tag, so that those for other tags cost an arrival nothing, however many they are. Pops wait here too, for any
+//! queue of their topic; an arrival wakes one of each group. The waiting itself, its time-out included, is the request's
+//! own `await` (see [`super::pull`] and [`super::pop`]). Mirrors `PullRequestHoldService`, `ManyPullRequest` and
+//! `PopLongPollingService`, without their sweeps.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,10 +1,10 @@
 //! The broker's figures: what each topic took in, what each group took out, and how fast.
 //!
 //! Counting a message is one lookup without a lock and a few relaxed additions; nothing is formatted for it. The
-//! broker's housekeeping has the counters copied ([`Stats::sample`]); rates and sums are computed when somebody asks, up to this moment. Totals of the broker are
-//! sums over the topics, so no counter is shared by all connections. Mirrors `BrokerStatsManager`, `StatsItem`,
-//! `BrokerStats` and `StoreStatsService` by the names that 315 and 28 know. It keeps no figures per queue, per
-//! owner or of commercial editions.
+//! broker's housekeeping has the counters copied ([`Stats::sample`]); rates and sums are computed when somebody asks, up
+//! to this moment. Totals of the broker are sums over the topics, so no counter is shared by all connections. Mirrors
+//! `BrokerStatsManager`, `StatsItem`, `BrokerStats` and `StoreStatsService` by the names that 315 and 28 know. It keeps
+//! no figures per queue, per owner or of commercial editions.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

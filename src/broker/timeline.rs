@@ -27,8 +27,6 @@ const HIDDEN: [&str; 4] = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_
 const EVENTS_MAX: usize = 20_000;
 /// Most messages of one answer.
 const MESSAGES_MAX: usize = 64;
-/// When a timed message is due, milliseconds since 1970.
-const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
 /// Most records that are looked at for one key in one topic.
 const RECORDS_MAX: usize = 64;
 
@@ -255,7 +253,9 @@ impl Broker {
                 let offset = QueueOffset(record.queue_offset);
                 let entry = self.store.queue_entries(record.topic, record.queue_id, offset, 1);
                 step.due_ms = match record.topic {
-                    TIMER_TOPIC => record.property(TIMER_OUT_MS).and_then(|text| text.parse().ok()),
+                    TIMER_TOPIC => {
+                        record.property(property_name::TIMER_OUT_MS).and_then(|text| text.parse().ok())
+                    }
                     _ => entry.first().map(|entry| entry.tags_code),
                 };
             }

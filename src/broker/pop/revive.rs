@@ -6,10 +6,10 @@
 //! decides; the log is for the next start and for an Apache broker, which reads nothing else: timers bring the check
 //! point a second before its time and the acknowledgements at it, and one task per queue of the log reads along.
 //! A check point that only the log knows is from before the start; it is given [`LOG_SLACK_MS`] for its
-//! acknowledgements to arrive, and longer while the timers are behind with them. Progress in the log is the offset of group `CID_RMQ_SYS_REVIVE_GROUP`: what was revived
-//! a moment before a crash may be revived again, and nothing is lost. Mirrors `PopReviveService` and
-//! `PopBufferMergeService`; unlike there nothing is revived late, and consumers that were switched to pulling get
-//! their retries where they read them.
+//! acknowledgements to arrive, and longer while the timers are behind with them. Progress in the log is the offset of
+//! group `CID_RMQ_SYS_REVIVE_GROUP`: what was revived a moment before a crash may be revived again, and nothing is lost.
+//! Mirrors `PopReviveService` and `PopBufferMergeService`; unlike there nothing is revived late, and consumers that were
+//! switched to pulling get their retries where they read them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI32, Ordering};
