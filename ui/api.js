@@ -23,6 +23,9 @@
  *   lag: number | null}} GroupQueue */
 /** @typedef {Group & {clients: Member[], queues: GroupQueue[]}} GroupDetail */
 /** @typedef {{topic: string, group: string, messages: number, last_stored_ms: number | null}} DeadLetters */
+/** @typedef {{at_ms: number, what: string, topic: string, queue_id: number, queue_offset: number, group: string | null,
+ *   client: string | null, due_ms: number | null, times: number | null}} Step */
+/** @typedef {{id: string, topic: string, steps: Step[]}} Timeline */
 /** @typedef {{server: ServerState, broker: BrokerState | null, brokers: RegisteredBroker[], topics: Topic[],
  *   groups: Group[], dead_letters: DeadLetters[]}} Overview */
 
@@ -47,3 +50,6 @@ export const topic = (name) => read(`topics/${encodeURIComponent(name)}`);
 
 /** @param {string} name @returns {Promise<GroupDetail>} */
 export const group = (name) => read(`groups/${encodeURIComponent(name)}`);
+
+/** @param {string} key a key or an id @returns {Promise<Timeline[]>} */
+export const timeline = (key) => read(`timeline?key=${encodeURIComponent(key)}`);

@@ -1,4 +1,4 @@
-// The console's first page: the server at a glance, topics, groups with their lag, dead letters.
+// The console's first page: the server at a glance, topics, groups with their lag, dead letters, and a message's way.
 
 import {render} from 'preact';
 import {useEffect, useRef, useState} from 'preact/hooks';
@@ -7,6 +7,7 @@ import {brief, bytes, count, rate, span} from './format.js';
 import {DeadLetterQueues, Groups} from './groups.js';
 import {useLive} from './live.js';
 import {Copy, html, Spark, Tile} from './parts.js';
+import {Find, Timelines} from './timeline.js';
 import {Topics} from './topics.js';
 
 /** @typedef {import('./api.js').Overview} Overview */
@@ -18,6 +19,7 @@ function App() {
   const [filter, setFilter] = useState('');
   const [system, setSystem] = useState(false);
   const [connecting, setConnecting] = useState(false);
+  const [wanted, setWanted] = useState('');
   const box = useRef(/** @type {HTMLInputElement | null} */ (null));
 
   useEffect(() => {
@@ -44,8 +46,8 @@ function App() {
   const topics = overview.topics.filter((topic) => system || isOwn(topic));
   const groups = overview.groups.filter((group) => system || !group.system);
   const first = !overview.topics.some(isOwn) && !overview.groups.some((group) => !group.system);
-  const wanted = filter.trim().toLowerCase();
-  const has = (/** @type {string[]} */ ...texts) => texts.some((text) => text.toLowerCase().includes(wanted));
+  const part = filter.trim().toLowerCase();
+  const has = (/** @type {string[]} */ ...texts) => texts.some((text) => text.toLowerCase().includes(part));
   const now = overview.server.now_ms;
 
   return html`
@@ -63,7 +65,9 @@ function App() {
           <kbd aria-hidden="true">/</kbd></label>
         <label class="toggle"><input type="checkbox" checked=${system} onChange=${() => setSystem(!system)} />
           <span>Show system, retry and dead letter topics</span></label>
+        ${overview.broker && html`<${Find} onFind=${setWanted} />`}
       </div>
+      ${wanted && html`<${Timelines} key=${wanted} wanted=${wanted} now=${now} onClose=${() => setWanted('')} />`}
       <div class=${`panels ${error ? 'stale' : ''}`}>
         <${Topics} topics=${topics.filter((topic) => has(topic.name))} total=${topics.length} rates=${live.topicRates} now=${now} />
         <div class="column">

@@ -35,3 +35,9 @@ export function span(ms) {
 
 /** @param {number | null} at @param {number} now both in milliseconds since 1970 */
 export const ago = (at, now) => (at === null ? '–' : now - at < 1500 ? 'just now' : `${span(now - at)} ago`);
+
+const time = new Intl.DateTimeFormat('en', {hourCycle: 'h23', hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3});
+const day = new Intl.DateTimeFormat('en', {month: 'short', day: 'numeric'});
+
+/** The time of day to the millisecond, with the day if it is another one. @param {number} at @param {number} now both in milliseconds since 1970 */
+export const clock = (at, now) => (day.format(at) === day.format(now) ? time.format(at) : `${day.format(at)}, ${time.format(at)}`);

@@ -60,7 +60,15 @@ async function client() {
     socket.write(Buffer.concat([lengths, header, Buffer.from(body)]));
     return new Promise((resolve) => socket.once('data', resolve));
   };
-  return {call, close: () => socket.destroy()};
+  const group = ([groupName, topic]) => ({
+    groupName, consumeType: 'CONSUME_PASSIVELY', messageModel: 'CLUSTERING', consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET',
+    unitMode: false, subscriptionDataSet: [{topic, subString: '*', subVersion: 1, expressionType: 'TAG', tagsSet: [], codeSet: []}],
+  });
+  /** Says who it is: a member of these groups, each with its topic. */
+  const subscribe = (groups) => call(34, {}, JSON.stringify({
+    clientID: 'desk@1', producerDataSet: [], consumerDataSet: Object.entries(groups).map(group),
+  }));
+  return {call, subscribe, close: () => socket.destroy()};
 }
 
 async function open(options = {}) {
@@ -153,13 +161,7 @@ test('messages appear without a reload, can be filtered, and open with the keybo
 test('groups show their lag, those who are behind first, and dead letters stand out', async () => {
   const page = await open({scheme: 'light'});
   const broker = await client();
-  const group = (groupName, topic) => ({
-    groupName, consumeType: 'CONSUME_PASSIVELY', messageModel: 'CLUSTERING', consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET',
-    unitMode: false, subscriptionDataSet: [{topic, subString: '*', subVersion: 1, expressionType: 'TAG', tagsSet: [], codeSet: []}],
-  });
-  await broker.call(34, {}, JSON.stringify({
-    clientID: 'desk@1', producerDataSet: [], consumerDataSet: [group('billing', 'orders'), group('archive', 'invoices')],
-  }));
+  await broker.subscribe({billing: 'orders', archive: 'invoices'});
   for (const queueId of ['0', '1', '2', '3']) {
     await broker.call(15, {consumerGroup: 'billing', topic: 'orders', queueId, commitOffset: '290'});
     await broker.call(15, {consumerGroup: 'archive', topic: 'invoices', queueId, commitOffset: '75'});
@@ -180,6 +182,39 @@ test('groups show their lag, those who are behind first, and dead letters stand 
   broker.close();
   await billing.getByText('offline', {exact: true}).waitFor();
   await billing.getByText('40', {exact: true}).waitFor();
+  await page.close();
+});
+
+test('a message is found by its key, and its steps come as they happen', async () => {
+  const page = await open({scheme: 'light'});
+  const broker = await client();
+  const sent = (queueId, properties) => broker.call(10, {
+    producerGroup: 'desk', topic: 'parcels', defaultTopic: 'TBW102', defaultTopicQueueNums: '4', queueId, sysFlag: '0',
+    bornTimestamp: String(Date.now()), flag: '0', properties, reconsumeTimes: '0', unitMode: 'false', batch: 'false',
+  }, 'hello');
+  await page.getByLabel('Find a message').fill('parcel-7');
+  await page.keyboard.press('Enter');
+  await page.getByText('No message that can still be read has this id or key.').waitFor();
+  await sent('2', 'KEYS\u0001parcel-7\u0002');
+  const steps = page.locator('section[aria-labelledby="message"] tbody tr');
+  await steps.nth(1).getByText('parcels, queue 2 at 0').waitFor();
+  await broker.subscribe({shipping: 'parcels'});
+  await broker.call(15, {consumerGroup: 'shipping', topic: 'parcels', queueId: '2', commitOffset: '1'});
+  await steps.nth(2).getByText('shipping').waitFor();
+  assert.deepEqual(await steps.locator('.badge').allInnerTexts(), ['sent', 'stored', 'consumed']);
+
+  await sent('1', 'KEYS\u0001parcel-8\u0002DELAY\u000118\u0002');
+  await page.getByLabel('Find a message').fill('parcel-8');
+  await page.getByRole('button', {name: 'Find', exact: true}).click();
+  await steps.nth(1).getByText(/due .*, in 1 h 59 min|due .*, in 2 h 0 min/).waitFor();
+  await shoot(page, 'timeline');
+  await page.setViewportSize({width: 400, height: 800});
+  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(content <= window, `${content} px of content in ${window} px`);
+  await shoot(page, 'timeline-narrow');
+  await page.getByRole('button', {name: 'Close', exact: true}).click();
+  await steps.first().waitFor({state: 'detached'});
+  broker.close();
   await page.close();
 });
 
