@@ -76,9 +76,10 @@ pub struct StoreOptions {
     pub clean_file_forcibly_enable: bool,
     /// `cleanResourceInterval`: time between looks for old files.
     pub clean_resource_interval_ms: u64,
-    /// `destroyMapedFileIntervalForcibly`; without effect here: a deleted file lives on for its readers.
+    /// `destroyMapedFileIntervalForcibly`; without effect here: a deleted file lives on for its readers, and is not taken
+    /// from them.
     pub destroy_mapped_file_interval_forcibly_ms: u64,
-    /// `redeleteHangedFileInterval`; without effect here for the same reason.
+    /// `redeleteHangedFileInterval`; without effect here: nothing is left of a file when its last reader lets go.
     pub redelete_hanged_file_interval_ms: u64,
     /// Free bytes on the volume below which messages are refused.
     pub disk_full_free_bytes: u64,

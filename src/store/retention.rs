@@ -4,7 +4,9 @@
 //! A commit-log file goes when its last change is longer ago than the reserved time, at the configured hours, or at
 //! any hour when the disk is filling up or a person asks. The last file never goes. Unlike the reference, files
 //! before their time are deleted only when messages would otherwise soon be refused; and a file that is being
-//! read is deleted at once, since its readers keep their mapping.
+//! read is deleted at once, since its readers keep their mapping. There it stays until they are done, or is taken from
+//! them after `destroyMapedFileIntervalForcibly` (`MappedFileQueue.retryDeleteFirstFile`); here its bytes are freed
+//! with the last reader, the slowest of which is a connection, and one that takes nothing is closed.
 
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;

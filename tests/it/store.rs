@@ -1,9 +1,20 @@
-//! `rmq-lite store` on stores that Apache wrote, and beside a server that runs.
+//! `rmq-lite store` on stores that Apache wrote, and beside a server that runs; old files under a client that reads them
+//! slowly.
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rmq_lite::config::Settings;
+use rmq_lite::wire::code::{request, response};
+use rmq_lite::wire::command::{self, FRAME_BYTES_MAX, frame_length};
+use rmq_lite::wire::message::MessageRecord;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::golden::{SIZES, unpack};
+use crate::kit::{LIMIT, Rig, pull_request, request as request_of};
 
 fn store(words: &[&str], dir: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rmq-lite"));
@@ -83,4 +94,112 @@ fn a_store_in_use_is_left_alone() {
     let done = store(&["dump"], dir.path(), &[]);
     assert_eq!(done.status.code(), Some(0));
     assert!(text(&done.stderr).contains("may change meanwhile"));
+}
+
+/// Messages whose pulls no socket's buffers can take: each pull brings eight or nine.
+const BIG_MESSAGES: usize = 800;
+
+/// A client that takes little at a time, and has asked for every message.
+async fn slow_client(rig: &Rig) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let address = rig.server.endpoints().broker.clone().unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let mut pulls = BytesMut::new();
+    for first in (0..BIG_MESSAGES).step_by(8) {
+        let pull = pull_request("T", 0, first as i64, "*", 0);
+        pull.encode(first as i32, false, &mut pulls);
+    }
+    stream.write_all(&pulls).await.unwrap();
+    stream
+}
+
+/// Mappings of this process of deleted files of this server's log.
+fn hanging(rig: &Rig) -> usize {
+    let log = rig.server.endpoints().data_dir.join("broker/commitlog");
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains(log.to_str().unwrap()) && line.ends_with("(deleted)")).count()
+}
+
+/// Sends the messages, lets a client begin to read them, and lets all files but the last become old and be deleted.
+async fn expired_under_a_reader() -> (Rig, TcpStream) {
+    let mut settings = Settings::for_test();
+    settings.broker.mapped_file_size_commit_log = 1 << 20;
+    // At no hour, so that the keeper stays out of it.
+    settings.broker.delete_when = "99".to_owned();
+    let rig = Rig::with(settings).await;
+    for number in 0..BIG_MESSAGES {
+        let sent = rig.send("T", 0, &format!("{number:>30000}"), "").await;
+        assert_eq!(sent.code, response::SUCCESS, "{:?}", sent.remark);
+    }
+    let stream = slow_client(&rig).await;
+    // It has begun.
+    assert_eq!(stream.peek(&mut [0]).await.unwrap(), 1);
+    rig.clock.travel(Duration::from_hours(80));
+    let files =
+        || std::fs::read_dir(rig.server.endpoints().data_dir.join("broker/commitlog")).unwrap().count();
+    assert!(files() > 20);
+    while files() > 1 {
+        let answer = rig.ask(request_of(request::DELETE_EXPIRED_COMMITLOG, &[])).await;
+        assert_eq!(answer.code, response::SUCCESS, "{:?}", answer.remark);
+    }
+    (rig, stream)
+}
+
+/// A file that a slow client is being sent stays readable after its deletion: what the client was promised comes whole.
+/// The offsets it asks for later are behind the queue's new beginning, which it is told, and reads on from there. Then the
+/// bytes are free.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_keeps_the_file_it_reads() {
+    let (rig, mut stream) = expired_under_a_reader().await;
+    assert!(hanging(&rig) > 0, "the client's answers are slices of the deleted files");
+    let (mut read, mut moved, mut next) = (BytesMut::new(), 0, 0);
+    for _ in 0..BIG_MESSAGES / 8 {
+        let length = loop {
+            match frame_length(&read, FRAME_BYTES_MAX).unwrap() {
+                Some(length) if read.len() >= length => break length,
+                _ => assert!(stream.read_buf(&mut read).await.unwrap() > 0, "the server has hung up"),
+            }
+        };
+        let answer = command::Command::decode(read.split_to(length)).unwrap();
+        if answer.code == response::PULL_OFFSET_MOVED {
+            moved += 1;
+            next = answer.fields.get("nextBeginOffset").unwrap().parse().unwrap();
+            assert_eq!(answer.fields.get("minOffset"), answer.fields.get("nextBeginOffset"));
+            continue;
+        }
+        assert_eq!(answer.code, response::SUCCESS, "{:?}", answer.remark);
+        for (index, record) in MessageRecord::decode_all(&answer.body).enumerate() {
+            let record = record.unwrap();
+            let number = answer.opaque as usize + index;
+            assert_eq!(
+                (record.queue_offset, record.body),
+                (number as i64, format!("{number:>30000}").as_bytes())
+            );
+            record.check_body().unwrap();
+        }
+    }
+    assert!(moved > 0, "some pulls were served after the deletion");
+    let again = rig.ask(pull_request("T", 0, next, "*", 0)).await;
+    assert_eq!((again.code, next > 700), (response::SUCCESS, true), "from {next} on it goes on");
+    let limit = rig.clock.elapsed_ns() + LIMIT.as_nanos() as u64;
+    while hanging(&rig) > 0 {
+        assert!(rig.clock.elapsed_ns() < limit, "{} files hang", hanging(&rig));
+        tokio::task::yield_now().await;
+    }
+    rig.server.stop().await;
+}
+
+/// A client that reads nothing any more holds a deleted file until its connection ends, not longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_goes_frees_the_file() {
+    let (rig, stream) = expired_under_a_reader().await;
+    assert!(hanging(&rig) > 0);
+    drop(stream);
+    let limit = rig.clock.elapsed_ns() + LIMIT.as_nanos() as u64;
+    while hanging(&rig) > 0 {
+        assert!(rig.clock.elapsed_ns() < limit, "{} files hang", hanging(&rig));
+        tokio::task::yield_now().await;
+    }
+    rig.server.stop().await;
 }

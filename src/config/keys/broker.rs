@@ -33,6 +33,7 @@ const NO_SLOTS: &str = "there are no slots that could be congested: timers of on
 const DISK_GUARD: &str = "the disk guard goes by free bytes: writes are refused only below 256 MiB";
 const UNLINK: &str =
     "a file that is still being read is deleted at once and stays readable until the reader is done";
+const NOTHING_HANGS: &str = "no file hangs: its name goes at once, its bytes when the last reader lets go, at the latest when a connection that takes nothing is closed (serverChannelMaxIdleTimeSeconds)";
 const THREADS: &str = "requests share one pool of threads that follows the machine's processors";
 const QUEUES: &str = "requests do not wait in queues of their own kind";
 const NETTY: &str = "it tunes Netty, which is not used here";
@@ -248,8 +249,8 @@ key_table! {
             clean_resource_interval: i32 = 10_000, limit POSITIVE, "cleanResourceInterval", live, WORKS, "milliseconds between rounds of deletion";
             delete_commit_log_files_interval: i32 = 100, limit NATURAL, "deleteCommitLogFilesInterval", live, idle(UNLINK), "milliseconds between two deletions of commit-log files";
             delete_consume_queue_files_interval: i32 = 100, limit NATURAL, "deleteConsumeQueueFilesInterval", live, idle(UNLINK), "milliseconds between two deletions of consume-queue files";
-            destroy_maped_file_interval_forcibly: i32 = 120_000, limit NATURAL, "destroyMapedFileIntervalForcibly", live, idle(UNLINK), "milliseconds after which a deleted file that is still being read is taken away";
-            redelete_hanged_file_interval: i32 = 120_000, limit NATURAL, "redeleteHangedFileInterval", live, idle(UNLINK), "milliseconds between attempts to delete a file that is still being read";
+            destroy_maped_file_interval_forcibly: i32 = 120_000, limit NATURAL, "destroyMapedFileIntervalForcibly", live, idle(NOTHING_HANGS), "milliseconds after which a deleted file that is still being read is taken away";
+            redelete_hanged_file_interval: i32 = 120_000, limit NATURAL, "redeleteHangedFileInterval", live, idle(NOTHING_HANGS), "milliseconds between attempts to delete a file that is still being read";
 
             // Replication.
             slave_read_enable: bool = false, "slaveReadEnable", live, WORKS, "lets consumers read from a slave when the master is busy; a slave whose master is away serves them in any case";
