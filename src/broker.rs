@@ -342,12 +342,13 @@ impl Broker {
             let port = u16::try_from(keys.listen_port).unwrap_or_default();
             self.address.rcu(|address| address.changed(keys.broker_ip1.clone(), port));
         }
-        self.ha.set_gap_bytes(keys.ha_max_gap_not_in_sync.into());
         self.topics.set_auto_create(keys.auto_create_topic_enable);
         if keys.broker_permission != before.broker_permission {
             self.topics.touch();
         }
         self.store.set_options(store_options(&keys, self.store.options().store_host));
+        // Counts the slaves again, of which another number may be wanted now.
+        self.ha.set_gap_bytes(keys.ha_max_gap_not_in_sync.into());
         self.keys.store(Arc::new(keys));
         self.registration.all_changed();
     }

@@ -56,6 +56,8 @@ pub fn start(reported: i64, min: i64, max: i64) -> Start {
 /// How far one slave is; what is decided about it.
 #[derive(Debug)]
 pub struct Transfer {
+    /// Where the first frame began.
+    began: i64,
     /// Where the next frame begins.
     sent: AtomicI64,
     /// Up to where the slave says it has the log.
@@ -65,7 +67,7 @@ pub struct Transfer {
 impl Transfer {
     /// Begins at an offset; what lies before it the slave has, unless its log is `empty`.
     pub fn starting_at(at: i64, empty: bool) -> Self {
-        Self { sent: AtomicI64::new(at), acked: AtomicI64::new(if empty { 0 } else { at }) }
+        Self { began: at, sent: AtomicI64::new(at), acked: AtomicI64::new(if empty { 0 } else { at }) }
     }
 
     /// Returns where the next frame begins.
@@ -76,6 +78,13 @@ impl Transfer {
     /// Returns up to where the slave has the log.
     pub fn acked(&self) -> i64 {
         self.acked.load(Ordering::Acquire)
+    }
+
+    /// Returns up to where the slave has *this* log, as far as that is known: one that has taken nothing of this
+    /// connection yet may have the end of a log that the master lost.
+    pub fn proved(&self) -> i64 {
+        let acked = self.acked();
+        if acked > self.began { acked } else { 0 }
     }
 
     /// Takes note that so many bytes are about to be sent.
@@ -222,12 +231,13 @@ impl Master {
 
     /// Tells the store what its slaves have.
     fn count(&self) {
-        let slaves = self.guard();
-        let end = self.store.max_physical_offset().0;
-        let in_sync = slaves.iter().filter(|slave| self.is_in_sync(slave, end)).count();
-        let acks = slaves.iter().map(|slave| slave.transfer.acked()).collect();
-        let acked = acked_by(acks, self.store.slaves_wanted()).unwrap_or(i64::MIN);
-        self.store.slaves_have(in_sync, acked);
+        let (slaves, wanted) = (self.guard(), self.store.slaves_wanted());
+        let of = |acked: fn(&Transfer) -> i64| {
+            acked_by(slaves.iter().map(|slave| acked(&slave.transfer)).collect(), wanted)
+        };
+        let near =
+            of(Transfer::acked).map_or(i64::MIN, |acked| acked + self.gap_bytes.load(Ordering::Relaxed));
+        self.store.slaves_have(of(Transfer::proved).unwrap_or(i64::MIN), near);
     }
 
     /// Serves one slave over a connection until that ends.
@@ -380,12 +390,12 @@ mod tests {
     #[test]
     fn reports() {
         let transfer = Transfer::starting_at(100, false);
-        assert_eq!(transfer.acked(), 100);
+        assert_eq!((transfer.acked(), transfer.proved()), (100, 0), "its word, and nothing that it took");
         transfer.send(50);
         assert!(!transfer.report(100).unwrap());
         assert!(transfer.report(150).unwrap());
         assert!(!transfer.report(120).unwrap());
-        assert_eq!(transfer.acked(), 150);
+        assert_eq!((transfer.acked(), transfer.proved()), (150, 150));
         assert!(matches!(transfer.report(151), Err(Trouble::Ahead { reported: 151, sent: 150 })));
         assert_eq!(Transfer::starting_at(100, true).acked(), 0);
     }

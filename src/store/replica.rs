@@ -6,7 +6,7 @@
 //! its queues and its next start need no other rules than a master's.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,8 +26,8 @@ const RECORD_BYTES_MAX: i64 = 128 << 20;
 pub(crate) struct Replicas {
     /// Slaves that a put waits for; 0 is none.
     wanted: AtomicUsize,
-    /// Slaves that are connected and near the end of the log.
-    in_sync: AtomicUsize,
+    /// As many slaves as are wanted are connected and near the end of a log that ends before here.
+    near: AtomicI64,
     /// Up to where as many slaves as are wanted have the log.
     acked: watch::Sender<i64>,
     /// Whether somebody waits for more of the log.
@@ -100,7 +100,7 @@ impl Replicas {
     pub(crate) fn new(wanted: usize) -> Self {
         Self {
             wanted: AtomicUsize::new(wanted),
-            in_sync: AtomicUsize::new(0),
+            near: AtomicI64::new(i64::MIN),
             acked: watch::Sender::new(i64::MIN),
             waiting: AtomicBool::new(false),
             written: Notify::new(),
@@ -183,9 +183,10 @@ impl MessageStore {
         self.replicas.wanted.load(Ordering::Relaxed)
     }
 
-    /// Takes note of how many slaves are in sync, and up to where as many as are wanted have the log.
-    pub fn slaves_have(&self, in_sync: usize, acked: i64) {
-        self.replicas.in_sync.store(in_sync, Ordering::SeqCst);
+    /// Takes note of up to where as many slaves as are wanted have the log, and of where it may end (before `near`) for
+    /// as many to count as copies; `i64::MIN` where there are fewer.
+    pub fn slaves_have(&self, acked: i64, near: i64) {
+        self.replicas.near.store(near, Ordering::SeqCst);
         self.replicas.acked.send_if_modified(|known| {
             let grew = acked > *known;
             *known = (*known).max(acked);
@@ -200,7 +201,7 @@ impl MessageStore {
         if wanted == 0 || !first.wait_store {
             return SlaveWait::None;
         }
-        if self.replicas.in_sync.load(Ordering::Relaxed) < wanted {
+        if until >= self.replicas.near.load(Ordering::Relaxed) {
             return SlaveWait::Missing;
         }
         let timeout = Duration::from_millis(self.options.load().slave_timeout_ms);

@@ -1,5 +1,6 @@
 //! Replication between real servers over real sockets: what a slave has, what a send may promise, what happens when
-//! one of the two goes away, comes back, or comes back empty; and who else may knock at the replication port.
+//! one of the two goes away, comes back, or comes back empty; and who else may knock at the replication port. Several
+//! slaves, and those that cannot keep up, are in `ha_slaves`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,9 +21,9 @@ use crate::kit::{LIMIT, Rig, pull_request, request as ask, send_request};
 use crate::web;
 
 /// Bytes of a commit-log file in these tests.
-const FILE_BYTES: usize = 64 << 10;
+pub const FILE_BYTES: usize = 64 << 10;
 
-fn settings(role: Role, port: u16, namesrv: Option<&str>, dir: &Path, keys: &[(&str, &str)]) -> Settings {
+pub fn settings(role: Role, port: u16, namesrv: Option<&str>, dir: &Path, keys: &[(&str, &str)]) -> Settings {
     let mut set = vec![
         ("brokerName".to_owned(), "b".to_owned()),
         ("storePathRootDir".to_owned(), dir.to_str().unwrap().to_owned()),
@@ -46,41 +47,41 @@ fn settings(role: Role, port: u16, namesrv: Option<&str>, dir: &Path, keys: &[(&
 }
 
 /// A NameServer, and brokers that come and go.
-struct Group {
-    namesrv: Server,
-    dir: tempfile::TempDir,
-    life: Lifecycle,
-    clock: Clock,
+pub struct Group {
+    pub namesrv: Server,
+    pub dir: tempfile::TempDir,
+    pub life: Lifecycle,
+    pub clock: Clock,
 }
 
 impl Group {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let namesrv = Server::start(settings(Role::NameServer, 0, None, dir.path(), &[])).await.unwrap();
         Self { namesrv, dir, life: Lifecycle::new(), clock: Clock::new() }
     }
 
-    async fn broker(&self, name: &str, port: u16, keys: &[(&str, &str)]) -> Server {
+    pub async fn broker(&self, name: &str, port: u16, keys: &[(&str, &str)]) -> Server {
         let dir = self.dir.path().join(name);
         let settings = settings(Role::Broker, port, Some(self.namesrv.namesrv()), &dir, keys);
         Server::start(settings).await.unwrap()
     }
 
-    async fn master(&self, port: u16) -> Server {
+    pub async fn master(&self, port: u16) -> Server {
         self.broker("master", port, &[("brokerRole", "SYNC_MASTER")]).await
     }
 
-    async fn slave(&self) -> Server {
+    pub async fn slave(&self) -> Server {
         self.broker("slave", 0, &[("brokerRole", "SLAVE"), ("brokerId", "1")]).await
     }
 
-    async fn client(&self, server: &Server) -> Client {
+    pub async fn client(&self, server: &Server) -> Client {
         let address = server.endpoints().broker.clone().unwrap();
         Client::connect(&address, &self.clock, &self.life).await.unwrap()
     }
 
     /// The bytes of a broker's log, from the first to its last file.
-    fn log(&self, name: &str) -> Vec<u8> {
+    pub fn log(&self, name: &str) -> Vec<u8> {
         let mut files: Vec<_> = std::fs::read_dir(self.dir.path().join(name).join("commitlog"))
             .unwrap()
             .map(|f| f.unwrap().path())
@@ -90,16 +91,16 @@ impl Group {
     }
 }
 
-async fn call(client: &Client, request: Request) -> Command {
+pub async fn call(client: &Client, request: Request) -> Command {
     client.call(request, LIMIT).await.unwrap()
 }
 
-async fn send(client: &Client, body: String) -> i32 {
+pub async fn send(client: &Client, body: String) -> i32 {
     call(client, send_request("T", 0, "").with_body(body)).await.code
 }
 
 /// Asks until an answer is as wanted.
-async fn until(
+pub async fn until(
     what: &str,
     client: &Client,
     make: impl Fn() -> Request,
@@ -120,19 +121,19 @@ async fn until(
 }
 
 /// Waits until a master counts this many slaves as copies.
-async fn until_in_sync(master: &Client, slaves: usize) {
+pub async fn until_in_sync(master: &Client, slaves: usize) {
     let wanted = format!("\"inSyncSlaveNums\":{slaves},");
     let shows = |answer: &Command| std::str::from_utf8(&answer.body).unwrap().contains(&wanted);
     until("slaves in sync", master, || ask(request::GET_BROKER_HA_STATUS, &[]), shows).await;
 }
 
-fn bodies(answer: &Command) -> Vec<String> {
+pub fn bodies(answer: &Command) -> Vec<String> {
     let records = MessageRecord::decode_all(&answer.body);
     records.map(|record| String::from_utf8(record.unwrap().body.to_vec()).unwrap()).collect()
 }
 
 /// Reads the queue to its end, at least this many messages.
-async fn read_all(client: &Client, count: usize) -> Vec<String> {
+pub async fn read_all(client: &Client, count: usize) -> Vec<String> {
     let mut all = Vec::new();
     while all.len() < count {
         let offset = all.len() as i64;
@@ -167,7 +168,7 @@ impl Rig {
 }
 
 /// Tells the console's replication resource what is wished.
-async fn steer(rig: &Rig, wish: &str) -> Value {
+pub async fn steer(rig: &Rig, wish: &str) -> Value {
     let (status, body) = web::post(&rig.server, "/api/v1/replication", wish).await;
     assert_eq!(status, 200, "{wish}: {body}");
     serde_json::from_str(&body).unwrap()
@@ -363,87 +364,6 @@ async fn the_master_goes_and_comes() {
     assert_eq!(aside.count(), 1, "the old log is put aside, not deleted");
     master.stop().await;
     slave.stop().await;
-}
-
-/// Two slaves: a master that wants three copies waits for both, and each slave has the master's tables long before
-/// Apache's first minute is over. One that may be read while the master is there answers, and sends the client back to the
-/// master, which itself suggests a slave for what it would have to fetch from the disk.
-#[tokio::test(flavor = "multi_thread")]
-async fn two_slaves_and_their_tables() {
-    let group = Group::start().await;
-    let keys = [
-        ("brokerRole", "SYNC_MASTER"),
-        ("inSyncReplicas", "3"),
-        ("slaveReadEnable", "true"),
-        ("accessMessageInMemoryMaxRatio", "0"),
-    ];
-    let master = group.broker("master", 0, &keys).await;
-    let to_master = group.client(&master).await;
-    let slave = |name: &'static str, id: &'static str| {
-        let keys = [("brokerRole", "SLAVE"), ("brokerId", id), ("slaveReadEnable", "true")];
-        let group = &group;
-        async move { group.broker(name, 0, &keys).await }
-    };
-    let first = slave("slave", "1").await;
-    until_in_sync(&to_master, 1).await;
-    assert_eq!(send(&to_master, "one copy too few".to_owned()).await, response::SLAVE_NOT_AVAILABLE);
-    let second = slave("another", "2").await;
-    until_in_sync(&to_master, 2).await;
-    assert_eq!(send(&to_master, "everywhere".to_owned()).await, response::SUCCESS);
-    assert!(group.log("master") == group.log("slave") && group.log("master") == group.log("another"));
-
-    let made = |code, fields: &[(&'static str, &str)], body: &'static str| {
-        let request = ask(code, fields).with_body(body);
-        let client = &to_master;
-        async move { assert_eq!(call(client, request).await.code, response::SUCCESS, "{code}") }
-    };
-    let topic = [
-        ("topic", "Made"),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "3"),
-        ("writeQueueNums", "5"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-    ];
-    made(request::UPDATE_AND_CREATE_TOPIC, &topic, "").await;
-    let settings = r#"{"groupName":"g","retryMaxTimes":7}"#;
-    made(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], settings).await;
-    let offset = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1")];
-    made(request::UPDATE_CONSUMER_OFFSET, &offset, "").await;
-    let mode = r#"{"topic":"T","consumerGroup":"g","mode":"POP","popShareQueueNum":2}"#;
-    made(request::SET_MESSAGE_REQUEST_MODE, &[], mode).await;
-    let delayed = send_request("T", 0, "DELAY\u{1}1\u{2}").with_body("delayed");
-    assert_eq!(call(&to_master, delayed).await.code, response::SUCCESS);
-    let _ = read_all(&to_master, 3).await;
-    for (server, dir) in [(&first, "slave"), (&second, "another")] {
-        let slave = group.client(server).await;
-        for (code, row) in [
-            (request::GET_ALL_TOPIC_CONFIG, r#""topicName":"Made","#),
-            (request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, r#""retryMaxTimes":7,"#),
-            (request::GET_ALL_CONSUMER_OFFSET, r#""T@g":{0:1}"#),
-            (request::GET_ALL_DELAY_OFFSET, r#""offsetTable":{1:1}"#),
-            (request::GET_ALL_MESSAGE_REQUEST_MODE, r#""mode":"POP","#),
-        ] {
-            let has = |answer: &Command| std::str::from_utf8(&answer.body).unwrap().contains(row);
-            until(row, &slave, || ask(code, &[]), has).await;
-        }
-        let checkpoint = group.dir.path().join(dir).join("config/timercheck");
-        let copied = |_: &Command| std::fs::read(&checkpoint).is_ok_and(|bytes| bytes.len() == 56);
-        until("the timers' checkpoint", &slave, || ask(request::GET_ALL_DELAY_OFFSET, &[]), copied).await;
-        assert_eq!(read_all(&slave, 3).await[..2], ["one copy too few", "everywhere"]);
-        let answer = call(&slave, pull_request("T", 0, 0, "*", 0)).await;
-        assert_eq!(answer.fields.get("suggestWhichBrokerId"), Some("0"), "back to the master");
-        let nothing = call(&slave, pull_request("T", 0, 3, "*", 1_000)).await;
-        assert_eq!(nothing.code, response::PULL_RETRY_IMMEDIATELY, "not held here");
-    }
-    let newer = send_request("T", 1, "").with_body("newer than what is pulled");
-    assert_eq!(call(&to_master, newer).await.code, response::SUCCESS);
-    let answer = call(&to_master, pull_request("T", 0, 0, "*", 0)).await;
-    assert_eq!(answer.fields.get("suggestWhichBrokerId"), Some("1"), "to the slave");
-    for server in [second, first, master] {
-        server.stop().await;
-    }
 }
 
 /// Commits an offset of a group, which it makes.

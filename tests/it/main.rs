@@ -9,6 +9,7 @@ mod fuzz_corpus;
 mod golden;
 mod ha;
 mod ha_sim;
+mod ha_slaves;
 mod kill;
 mod kit;
 mod plain;
