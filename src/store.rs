@@ -229,6 +229,19 @@ impl MessageStore {
         self.queues.delete_topic(topic)
     }
 
+    /// Lets a queue that never had a message begin at this offset; says whether it does. For whoever fills a new store with
+    /// another one's messages.
+    pub fn begin_queue_at(&self, topic: &str, queue_id: i32, first: QueueOffset) -> Result<bool, Error> {
+        let _tail = self.log.lock().ok();
+        let Some(queue) = self.queues.get_or_new(topic, queue_id)? else { return Ok(false) };
+        let next = &queue.next;
+        let unused = queue.max() == 0 && next.load(Ordering::Relaxed) == 0;
+        if unused {
+            next.store(first.0, Ordering::Relaxed);
+        }
+        Ok(unused)
+    }
+
     /// Removes queues whose messages are all gone from the log, unless `keep` says yes to their topic; returns how
     /// many went. The reference keeps system topics.
     pub fn clean_expired_consume_queues(&self, keep: &dyn Fn(&str) -> bool) -> Result<usize, Error> {

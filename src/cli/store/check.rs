@@ -454,17 +454,9 @@ impl Check<'_> {
 
     /// Names the entries of a queue that no message accounts for.
     fn lost_entries(&mut self, queue: &mut QueueReader, looking: &mut LogReader) -> Result<(), Error> {
-        let (mut lost, mut beyond, mut index) = (0, 0, queue.first());
-        while index < queue.end() {
-            let Some(entry) = queue.entry(index)? else {
-                index += 1;
-                continue;
-            };
-            if entry.is_unused() {
-                let Some(next) = queue.next_used(index)? else { break };
-                index = next;
-                continue;
-            }
+        let (mut lost, mut beyond, mut from) = (0, 0, queue.first());
+        while let Some((index, entry)) = queue.next_entry(from)? {
+            from = index + 1;
             let physical = entry.physical_offset.0;
             if !entry.is_blank() && physical >= self.log_min {
                 let message = looking.message(physical, usize::try_from(entry.size).unwrap_or(usize::MAX))?;
@@ -495,7 +487,6 @@ impl Check<'_> {
                     }
                 }
             }
-            index += 1;
         }
         let dir = self.options.consume_queue_dir.join(&queue.topic).join(queue.queue_id.to_string());
         if lost > DETAILS_MAX {
