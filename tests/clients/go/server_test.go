@@ -8,6 +8,7 @@ package clients
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +24,8 @@ type server struct {
 	Broker  string `json:"broker"`
 	Oracle  string `json:"oracle"`
 
+	// host is the loopback address of this server alone: while it is down, no other one takes its ports.
+	host      string
 	dir       string
 	ephemeral bool
 	command   *exec.Cmd
@@ -39,7 +42,7 @@ func TestMain(m *testing.M) {
 				fmt.Fprintln(os.Stderr, err)
 				return 1
 			}
-			shared = &server{dir: dir, ephemeral: true}
+			shared = &server{host: "127.0.0.1", dir: dir, ephemeral: true}
 			if err := shared.launch("0", "0"); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 1
@@ -62,7 +65,8 @@ func ownServer(t *testing.T) *server {
 	if os.Getenv("RMQ_LITE_BIN") == "" {
 		t.Skip("needs a server that the test can stop: set RMQ_LITE_BIN")
 	}
-	s := &server{dir: t.TempDir()}
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.Intn(254), 1+rand.Intn(254), 1+rand.Intn(254))
+	s := &server{host: host, dir: t.TempDir()}
 	if err := s.launch("0", "0"); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +79,7 @@ func (s *server) launch(namesrvPort, brokerPort string) error {
 	if err := os.Remove(ports); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	args := []string{"start", "--namesrv-port", namesrvPort, "--broker-port", brokerPort, "--web-port", "0", "--ports-file", ports}
+	args := []string{"start", "--bind", s.host, "--namesrv-port", namesrvPort, "--broker-port", brokerPort, "--web-port", "0", "--ports-file", ports}
 	if s.ephemeral {
 		args = append(args, "--ephemeral")
 	} else {

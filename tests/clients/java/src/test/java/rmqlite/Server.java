@@ -14,6 +14,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -34,6 +35,11 @@ final class Server implements AutoCloseable {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> STARTED.forEach(server -> server.process.destroyForcibly())));
     }
 
+    /**
+     * Loopback address of this server alone: while one that starts again is down, another may take its port, but not here.
+     * The shared server never starts again, and has the usual one.
+     */
+    private final String host;
     private final Path dir;
     private final boolean ephemeral;
     private final String[] flags;
@@ -54,6 +60,8 @@ final class Server implements AutoCloseable {
         this.dir = dir;
         this.ephemeral = ephemeral;
         this.flags = flags;
+        ThreadLocalRandom random = ThreadLocalRandom.current();
+        host = ephemeral ? "127.0.0.1" : "127." + random.nextInt(1, 255) + "." + random.nextInt(1, 255) + "." + random.nextInt(1, 255);
     }
 
     /** The one server that most tests of this JVM use, each with topics and groups of its own. */
@@ -110,7 +118,7 @@ final class Server implements AutoCloseable {
             Path dir = Files.createTempDirectory("rmq-clients-");
             Server namesrv = new Server(Files.createDirectory(dir.resolve("namesrv")), false);
             Path namesrvPorts = namesrv.dir.resolve("ports.json");
-            namesrv.run(List.of("namesrv", "--bind", "127.0.0.1", "--port", "0", "--ports-file", namesrvPorts.toString(),
+            namesrv.run(List.of("namesrv", "--bind", namesrv.host, "--port", "0", "--ports-file", namesrvPorts.toString(),
                 "--set", "kvConfigPath=" + namesrv.dir.resolve("kv.json")), namesrvPorts);
             Server master = new Server(Files.createDirectory(dir.resolve("master")), false, masterKey);
             Server slave = new Server(Files.createDirectory(dir.resolve("slave")), false, "brokerRole=SLAVE", "brokerId=1");
@@ -200,7 +208,7 @@ final class Server implements AutoCloseable {
             return;
         }
         if (alone) {
-            List<String> command = new ArrayList<>(List.of("broker", "--bind", "127.0.0.1", "-n", namesrv, "--ports-file",
+            List<String> command = new ArrayList<>(List.of("broker", "--bind", host, "-n", namesrv, "--ports-file",
                 file.toString(), "--set", "brokerName=b", "--set", "listenPort=" + brokerPort,
                 "--set", "storePathRootDir=" + dir.resolve("data")));
             for (String key : flags) {
@@ -210,7 +218,7 @@ final class Server implements AutoCloseable {
             return;
         }
         List<String> command = new ArrayList<>(wrapper);
-        command.addAll(List.of(executable(), "start", "--namesrv-port", namesrvPort,
+        command.addAll(List.of(executable(), "start", "--bind", host, "--namesrv-port", namesrvPort,
             "--broker-port", brokerPort, "--web-port", "0", "--ports-file", file.toString()));
         if (ephemeral) {
             command.add("--ephemeral");
