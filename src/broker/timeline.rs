@@ -8,10 +8,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use serde::Serialize;
 
 use super::name::{
@@ -23,8 +22,10 @@ use crate::wire::message::{self, MessageRecord, property_name};
 
 /// Topics under which messages for others wait.
 const HIDDEN: [&str; 4] = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
-/// Events that are kept; beyond it the oldest go. Each takes about 150 bytes.
+/// Events that are kept; beyond it the oldest go. Each takes 80 bytes.
 const EVENTS_MAX: usize = 20_000;
+/// Pairs of group and topic whose names are kept for the next event; a power of two.
+const NAMES_KEPT: usize = 256;
 /// Most messages of one answer.
 const MESSAGES_MAX: usize = 64;
 /// Most records that are looked at for one key in one topic.
@@ -33,7 +34,7 @@ const RECORDS_MAX: usize = 64;
 /// What leaves no record in the store.
 #[derive(Clone, Debug)]
 enum Event {
-    Delivered { queue: Queue, from: i64, to: i64, messages: usize, client: SocketAddr },
+    Delivered { queue: Queue, from: i64, to: i64, messages: u32, client: SocketAddr },
     Committed { queue: Queue, offset: i64 },
     Acknowledged { queue: Queue, offset: i64, client: SocketAddr },
     Decided { half: i64, commit: bool, asked: bool, client: SocketAddr },
@@ -42,39 +43,73 @@ enum Event {
 /// A queue as a group sees it.
 #[derive(Clone, Debug)]
 struct Queue {
-    group: ByteString,
-    topic: ByteString,
+    names: Arc<Names>,
     queue_id: i32,
 }
 
-impl Queue {
-    /// Copies the names: those of a request are part of its connection's read buffer, which they would keep.
-    fn new(group: &str, topic: &str, queue_id: i32) -> Self {
-        Self { group: group.into(), topic: topic.into(), queue_id }
-    }
+/// A group and a topic.
+#[derive(Debug)]
+struct Names {
+    group: Box<str>,
+    topic: Box<str>,
+}
 
+impl Queue {
     fn holds(&self, record: &MessageRecord<'_>) -> bool {
-        self.queue_id == record.queue_id && &*self.topic == record.topic
+        self.queue_id == record.queue_id && *self.names.topic == *record.topic
     }
 }
 
 /// The latest events of one broker, with their times. The lock is a leaf.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    latest: Mutex<VecDeque<(i64, Event)>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    latest: VecDeque<(i64, Event)>,
+    /// Names that events had lately, each at the place that [`place_of`] says: an event of a busy queue copies no text.
+    names: Vec<Option<Arc<Names>>>,
+}
+
+impl State {
+    fn queue(&mut self, group: &str, topic: &str, queue_id: i32) -> Queue {
+        if self.names.is_empty() {
+            self.names.resize(NAMES_KEPT, None);
+        }
+        let kept = &mut self.names[place_of(group, topic)];
+        let names = match kept {
+            Some(names) if *names.topic == *topic && *names.group == *group => names.clone(),
+            // The texts are copied: those of a request are part of its connection's read buffer, which they would keep.
+            _ => kept.insert(Arc::new(Names { group: group.into(), topic: topic.into() })).clone(),
+        };
+        Queue { names, queue_id }
+    }
+
+    fn add(&mut self, at_ms: i64, event: Event) {
+        if self.latest.len() >= EVENTS_MAX {
+            self.latest.pop_front();
+        }
+        self.latest.push_back((at_ms, event));
+    }
+}
+
+/// Says where the names of a group and a topic are kept; others may belong there, too.
+fn place_of(group: &str, topic: &str) -> usize {
+    let tail = |text: &str| {
+        let (mut bytes, text) = ([0; 8], text.as_bytes());
+        let tail = &text[text.len().saturating_sub(8)..];
+        bytes[..tail.len()].copy_from_slice(tail);
+        u64::from_le_bytes(bytes) ^ text.len() as u64
+    };
+    let mixed = (tail(group).rotate_left(32) ^ tail(topic)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> (u64::BITS - NAMES_KEPT.ilog2())) as usize
 }
 
 impl Events {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(i64, Event)>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, at_ms: i64, event: Event) {
-        let mut latest = self.lock();
-        if latest.len() >= EVENTS_MAX {
-            latest.pop_front();
-        }
-        latest.push_back((at_ms, event));
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client was given `messages` of those from `from` up to before `to`.
@@ -89,14 +124,17 @@ impl Events {
         messages: usize,
         client: SocketAddr,
     ) {
-        let queue = Queue::new(group, topic, queue_id);
-        self.add(at_ms, Event::Delivered { queue, from: range.0.0, to: range.1.0, messages, client });
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let mut state = self.lock();
+        let queue = state.queue(group, topic, queue_id);
+        state.add(at_ms, Event::Delivered { queue, from: range.0.0, to: range.1.0, messages, client });
     }
 
     /// A group has consumed everything before `offset`.
     pub(super) fn committed(&self, at_ms: i64, group: &str, topic: &str, queue_id: i32, offset: QueueOffset) {
-        let queue = Queue::new(group, topic, queue_id);
-        self.add(at_ms, Event::Committed { queue, offset: offset.0 });
+        let mut state = self.lock();
+        let queue = state.queue(group, topic, queue_id);
+        state.add(at_ms, Event::Committed { queue, offset: offset.0 });
     }
 
     /// A group is done with the one message at `offset`, which it had popped.
@@ -109,13 +147,14 @@ impl Events {
         offset: i64,
         client: SocketAddr,
     ) {
-        let queue = Queue::new(group, topic, queue_id);
-        self.add(at_ms, Event::Acknowledged { queue, offset, client });
+        let mut state = self.lock();
+        let queue = state.queue(group, topic, queue_id);
+        state.add(at_ms, Event::Acknowledged { queue, offset, client });
     }
 
     /// A producer has decided about the half message at `half`, on its own or because it was `asked`.
     pub(super) fn decided(&self, at_ms: i64, half: i64, commit: bool, asked: bool, client: SocketAddr) {
-        self.add(at_ms, Event::Decided { half, commit, asked, client });
+        self.lock().add(at_ms, Event::Decided { half, commit, asked, client });
     }
 }
 
@@ -210,7 +249,7 @@ impl Broker {
             ..Step::of("sent", first)
         };
         let mut steps = vec![Step { topic: topic.clone(), ..sent }];
-        let events = self.events.lock().clone();
+        let events = self.events.lock().latest.clone();
         for record in &records {
             steps.push(self.stored(record));
             if record.topic == TRANS_HALF_TOPIC {
@@ -228,7 +267,7 @@ impl Broker {
     /// `<group>_<topic>`, and either name may contain the separator.
     fn group_of_retries(&self, rest: &str) -> String {
         let of_pop = rest
-            .match_indices('_')
+            .match_indices(['_', '+'])
             .map(|(at, _)| (&rest[..at], &rest[at + 1..]))
             .find(|(group, topic)| self.groups.get(group).is_some() && self.topics.get(topic).is_some());
         let plain = self.groups.get(rest).is_some();
@@ -290,31 +329,31 @@ impl Step {
 fn consumption(record: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, steps: &mut Vec<Step>) {
     let mut done = BTreeSet::new();
     for (at_ms, event) in events {
-        let mut add = |what, group: &ByteString, client: Option<&SocketAddr>| {
+        let mut add = |what, names: &Names, client: Option<&SocketAddr>| {
             let client = client.map(ToString::to_string);
-            let group = Some(group.to_string());
+            let group = Some(names.group.to_string());
             steps.push(Step { at_ms: *at_ms, group, client, ..Step::of(what, record) });
         };
         match event {
             Event::Delivered { queue, from, to, messages, client }
                 if queue.holds(record) && (*from..*to).contains(&record.queue_offset) =>
             {
-                let all = *messages as i64 == to - from;
-                add(if all { "delivered" } else { "filtered" }, &queue.group, Some(client));
+                let all = i64::from(*messages) == to - from;
+                add(if all { "delivered" } else { "filtered" }, &queue.names, Some(client));
             }
             Event::Committed { queue, offset }
                 if queue.holds(record)
                     && *offset > record.queue_offset
-                    && done.insert(queue.group.clone()) =>
+                    && done.insert(&*queue.names.group) =>
             {
-                add("consumed", &queue.group, None);
+                add("consumed", &queue.names, None);
             }
             Event::Acknowledged { queue, offset, client }
                 if queue.holds(record)
                     && *offset == record.queue_offset
-                    && done.insert(queue.group.clone()) =>
+                    && done.insert(&*queue.names.group) =>
             {
-                add("consumed", &queue.group, Some(client));
+                add("consumed", &queue.names, Some(client));
             }
             _ => {}
         }

@@ -142,6 +142,28 @@ async fn nothing_to_tell() {
     for half in 0..EVENTS_MAX as i64 + 10 {
         events.decided(half, half, true, false, "127.0.0.1:1".parse().unwrap());
     }
-    let latest = events.lock();
+    let latest = &events.lock().latest;
     assert_eq!((latest.len(), latest[0].0), (EVENTS_MAX, 10));
+}
+
+/// Events of many groups and topics keep their own names, though only some are at hand for the next event; none is large.
+#[test]
+fn names_of_events() {
+    assert!(size_of::<(i64, Event)>() <= 80);
+    let events = Events::default();
+    let all: Vec<_> =
+        (0..3 * NAMES_KEPT).map(|at| (format!("group-{at}"), format!("topic-{}", at % 7))).collect();
+    for (group, topic) in all.iter().chain(&all) {
+        events.committed(0, group, topic, 1, QueueOffset(2));
+        events.committed(0, topic, group, 1, QueueOffset(2));
+        events.committed(0, "", topic, 1, QueueOffset(2));
+    }
+    let state = events.lock();
+    assert_eq!(state.names.len(), NAMES_KEPT);
+    let texts = all.iter().flat_map(|(group, topic)| [(&**group, &**topic), (topic, group), ("", topic)]);
+    let texts: Vec<_> = texts.collect();
+    for (at, (_, event)) in state.latest.iter().enumerate() {
+        let Event::Committed { queue, .. } = event else { panic!("{event:?}") };
+        assert_eq!((&*queue.names.group, &*queue.names.topic), texts[at % texts.len()]);
+    }
 }
