@@ -202,14 +202,18 @@ impl NameServer {
         if !self.read(|table| table.has_silent(now_ms)) {
             return;
         }
-        let (connections, changes) = self.write(|table| table.expire(now_ms));
-        let registrants = self.registrants.lock().unwrap_or_else(PoisonError::into_inner);
-        for connection in connections {
-            if let Some(peer) = registrants.get(&connection) {
-                peer.close();
+        let changes = self.write(|table| {
+            let (connections, changes) = table.expire(now_ms);
+            let registrants = self.registrants.lock().unwrap_or_else(PoisonError::into_inner);
+            // With the table still locked: a registration comes before this, and then its broker is not silent, or finds
+            // its connection closed, and is taken out with it.
+            for connection in connections {
+                if let Some(peer) = registrants.get(&connection) {
+                    peer.close();
+                }
             }
-        }
-        drop(registrants);
+            changes
+        });
         self.notify(changes);
     }
 

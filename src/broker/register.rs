@@ -239,8 +239,9 @@ async fn register(
     }
     let keys = broker.keys().clone();
     let permission = keys.broker_permission;
-    let table = topics.into_iter().map(|topic| {
-        let mut config = TopicConfig::clone(&topic);
+    let (table, topics) = (topics.iter(), topics.len());
+    let table = table.map(|topic| {
+        let mut config = TopicConfig::clone(topic);
         if permission != PERM_READ_WRITE {
             config.perm &= permission;
         }
@@ -267,6 +268,7 @@ async fn register(
         zone_name: None,
         body_crc32: (crc32fast::hash(&body) & 0x7FFF_FFFF) as i32,
     };
+    tracing::debug!(namesrv = %client.address(), topics, bytes = body.len(), "registering");
     let request = Request::new(request::REGISTER_BROKER, &header).with_body(body);
     let limit = Duration::from_millis(keys.register_broker_timeout_mills.unsigned_abs().into());
     let answer = client.call(request, limit).await.map_err(|cause| cause.to_string())?;

@@ -68,6 +68,12 @@ pub(super) fn register_broker(namesrv: &Arc<NameServer>, call: Call<RegisterBrok
         filter_servers,
         connection: call.peer.id(),
     };
+    tracing::debug!(
+        broker_name = %header.broker_name,
+        addr = %header.broker_addr,
+        topics = registration.topics.len(),
+        "a broker registers"
+    );
     let keys = namesrv.keys.load();
     let now_ms = namesrv.clock.liveness_ms();
     let registered = namesrv

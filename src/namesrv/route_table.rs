@@ -62,7 +62,7 @@ pub struct BrokerLive {
     pub heartbeat_timeout_ms: i64,
     /// Version of the topic configuration that it registered last.
     pub data_version: DataVersion,
-    /// Connection that it registered on.
+    /// Connection that it registered on, the latest of several: it goes when this one ends.
     pub connection: u64,
     /// Address for replication.
     pub ha_server_addr: String,
@@ -95,7 +95,7 @@ pub struct Registration {
     pub mappings: Vec<TopicQueueMappingInfo>,
     /// Filter servers; `None` leaves the former ones.
     pub filter_servers: Option<Vec<String>>,
-    /// Connection that it came on.
+    /// Connection that it came on; a later connection has a larger number.
     pub connection: u64,
 }
 
@@ -288,6 +288,9 @@ impl RouteTable {
         if former_live.is_none() {
             tracing::info!(broker_name, broker_id, addr = address.addr, "a broker has registered");
         }
+        // What a broker sent on its former connection can be read after it has registered on a new one. It must not tie
+        // the broker to the connection that is about to end.
+        let connection = former_live.as_ref().map_or(0, |live| live.connection).max(registration.connection);
         let filter_servers = registration
             .filter_servers
             .or_else(|| former_live.map(|live| live.filter_servers))
@@ -301,7 +304,7 @@ impl RouteTable {
                 last_update_ms: now_ms,
                 heartbeat_timeout_ms: registration.heartbeat_timeout_ms.unwrap_or(BROKER_CHANNEL_EXPIRED_MS),
                 data_version: registration.data_version,
-                connection: registration.connection,
+                connection,
                 ha_server_addr: registration.ha_server_addr,
                 filter_servers,
             },

@@ -191,6 +191,72 @@ async fn a_silent_broker() {
     assert_eq!(rig.namesrv.topics(), ["T", "U"]);
 }
 
+/// A broker comes back while its former connection ends, and that one still brings a registration: it is there as long as
+/// its new connection is, and no longer. By real threads, as often as makes every order likely.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn coming_back_while_the_former_connection_ends() {
+    let rig = plain().await;
+    let fields = |name| {
+        let mut fields: BTreeMap<_, _> = BROKER.into();
+        fields.extend([("brokerName", name), ("brokerAddr", name)]);
+        fields.into_iter().collect::<Vec<_>>()
+    };
+    let known = |name: &str| rig.namesrv.brokers().iter().any(|broker| broker.broker_name == name);
+    for round in 0..200 {
+        let former = rig.client().await;
+        assert_eq!(register(&former, &["T", "U"]).await.code, 0);
+        // Goes with the former connection: by this one sees that its end was noticed.
+        let beside = body(&["V", "W"]).encode(false);
+        assert_eq!(ask(&former, code::REGISTER_BROKER, &fields("beside:1"), beside).await.code, 0);
+        let new = rig.client().await;
+        let late =
+            former.call(request(code::REGISTER_BROKER, &BROKER, body(&["T", "U"]).encode(true)), LIMIT);
+        let (back, _, ()) = tokio::join!(register(&new, &["T", "U"]), late, async {
+            for _ in 0..round % 8 {
+                tokio::task::yield_now().await;
+            }
+            former.close();
+        });
+        assert_eq!(back.code, 0);
+        while known("beside:1") {
+            tokio::task::yield_now().await;
+        }
+        assert!(known("broker-a"), "round {round}");
+        assert_eq!(route(&new, "T").await.code, 0, "round {round}");
+        new.close();
+        until_gone(&rig.namesrv).await;
+    }
+}
+
+/// A broker registers again and again at the edge of its silence: when it is dropped its connection ends, so that it knows,
+/// and nothing stays of a registration that came too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registering_while_it_expires() {
+    let rig = Rig::start(None, |keys| keys.scan_not_active_broker_interval = 1).await;
+    let mut hasty: BTreeMap<_, _> = BROKER.into();
+    hasty.insert("heartbeatTimeoutMillis", "1");
+    let fields: Vec<_> = hasty.into_iter().collect();
+    let mut dropped = 0;
+    while dropped < 20 {
+        let broker = rig.client().await;
+        while !broker.is_closed() {
+            let registration = request(code::REGISTER_BROKER, &fields, body(&["T", "U"]).encode(false));
+            match broker.call(registration, LIMIT).await {
+                Ok(answer) => assert_eq!(answer.code, 0, "{}", remark(&answer)),
+                Err(_) => assert!(broker.is_closed()),
+            }
+            // The edge: it is dropped once it has been silent for longer than a millisecond.
+            let silent_ms = || rig.namesrv.brokers().first().map(|broker| broker.silent_ms);
+            while silent_ms().is_some_and(|silent_ms| silent_ms < 1 + dropped % 2) {
+                tokio::task::yield_now().await;
+            }
+        }
+        dropped += 1;
+    }
+    until_gone(&rig.namesrv).await;
+    assert_eq!(rig.namesrv.topics(), [""; 0]);
+}
+
 /// What is wrong with a registration is said, and nothing of it is kept.
 #[tokio::test]
 async fn refused_registrations() {

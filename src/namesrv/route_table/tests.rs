@@ -210,6 +210,28 @@ fn silence() {
     assert!(!table.has_silent(i64::MAX));
 }
 
+/// A broker that has come back on a new connection stays when the former one ends, whatever of the former one is read late.
+#[test]
+fn a_new_connection_counts() {
+    let on = |connection| Registration { connection, ..registration() };
+    let mut table = RouteTable::default();
+    register(&mut table, on(1));
+    register(&mut table, on(2));
+    table.disconnect(1);
+    assert!(table.route("T", false).is_some(), "the end of the former one comes late");
+    register(&mut table, on(3));
+    register(&mut table, on(2));
+    table.disconnect(2);
+    assert!(table.route("T", false).is_some(), "and so did its last registration");
+    table.disconnect(3);
+    assert_eq!(table.route("T", false), None);
+    register(&mut table, on(2));
+    table.disconnect(3);
+    assert!(table.route("T", false).is_some(), "a connection that is no more does not count");
+    table.disconnect(2);
+    assert_eq!((table.route("T", false), table.live.len()), (None, 0));
+}
+
 /// When the master has gone, the least slave stands in for reading, if name server and broker allow it.
 #[test]
 fn acting_master() {
