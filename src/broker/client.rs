@@ -296,6 +296,7 @@ pub(super) fn heart_beat(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answer {
     let known = keys.enable_register_producer || !keys.reject_transaction_message;
     for producer in data.producer_data_set.into_iter().filter(|_| known) {
         if broker.producers.join(&producer.group_name, member.clone()) {
+            tracing::debug!(group = producer.group_name, client = member.client_id, "a producer has come");
             broker.producer_joined(&producer.group_name);
         }
     }
@@ -322,7 +323,18 @@ fn consumer_heartbeat(broker: &Arc<Broker>, member: &Member, data: ConsumerData)
     if broker.consumer_filters.heartbeat(&group, &data.subscription_data_set, now_ms) {
         broker.saving.soon();
     }
+    let topics: Vec<String> = data.subscription_data_set.iter().map(|it| it.topic.clone()).collect();
     let (changed, altered) = broker.consumers.heartbeat(member.clone(), data);
+    if changed {
+        tracing::debug!(
+            group,
+            client = member.client_id,
+            ?topics,
+            "members or subscriptions of a group changed"
+        );
+    }
+    // A client that gives up a topic does not unlock its queues; whoever has them next would wait for a minute.
+    broker.locks.release_others(&group, &member.client_id, &topics);
     for topic in altered {
         // A pull that is held by the former expression would pass over what the new one wants.
         broker.hold.wake_topic(&topic);
@@ -400,6 +412,8 @@ impl Broker {
 
     fn consumer_left(&self, group: &str, peer: &Arc<Peer>) {
         let Some((member, left)) = self.consumers.leave(group, peer.id()) else { return };
+        let members = left.members.len();
+        tracing::debug!(group, client = member.client_id, members, "a member has left its group");
         if left.members.is_empty() && self.consumer_filters.group_gone(group, self.clock.now_ms()) {
             self.saving.soon();
         }

@@ -84,6 +84,16 @@ impl QueueLocks {
         }
     }
 
+    /// Releases a client's locks on queues of other topics than these.
+    pub fn release_others(&self, group: &str, client_id: &str, topics: &[String]) {
+        let mut groups = self.guard();
+        let Some(locks) = groups.get_mut(group) else { return };
+        locks.retain(|queue, lock| lock.client_id != client_id || topics.contains(&queue.topic));
+        if locks.is_empty() {
+            groups.remove(group);
+        }
+    }
+
     /// Says whether some queue of the group is locked now.
     pub fn any_live(&self, group: &str, now_ms: i64) -> bool {
         self.guard().get(group).is_some_and(|locks| locks.values().any(|lock| !lock.expired(now_ms)))
@@ -126,7 +136,16 @@ pub(super) fn lock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answe
         (0..queues).contains(&queue.queue_id)
     });
     let now_ms = broker.clock.now_ms();
-    Ok(granted(broker.locks.lock(&asked.consumer_group, &asked.client_id, queues, now_ms)))
+    let wanted = queues.len();
+    let held = broker.locks.lock(&asked.consumer_group, &asked.client_id, queues, now_ms);
+    tracing::debug!(
+        group = asked.consumer_group,
+        client = asked.client_id,
+        wanted,
+        held = held.len(),
+        "queues locked"
+    );
+    Ok(granted(held))
 }
 
 /// Refuses a client that has no part in the group; the reference lets it block the members for a minute.
@@ -178,6 +197,10 @@ mod tests {
         locks.release_client("g", "a");
         assert_eq!(locks.lock("g", "b", queues([1]), 60_001), queues([1]));
         assert!(locks.any_live("g", 60_001) && !locks.any_live("g", 200_000) && !locks.any_live("none", 0));
+        locks.release_others("g", "b", &["T".to_owned()]);
+        assert!(locks.any_live("g", 60_001));
+        locks.release_others("g", "b", &["U".to_owned()]);
+        assert!(locks.all().iter().all(|(group, ..)| group == "other"));
     }
 
     #[derive(Clone, Debug)]
@@ -236,21 +259,22 @@ mod tests {
         }
     }
 
+    /// The body of a request to lock, and of one to unlock.
+    fn asks_for(client_id: &str, group: &str, queues: &[(&str, i32)]) -> String {
+        let queues: Vec<String> = queues
+            .iter()
+            .map(|(topic, id)| format!(r#"{{"brokerName":"b","queueId":{id},"topic":"{topic}"}}"#))
+            .collect();
+        format!(r#"{{"clientId":"{client_id}","consumerGroup":"{group}","mqSet":[{}]}}"#, queues.join(","))
+    }
+
     async fn lock(
         client: &mut RawClient,
         client_id: &str,
         group: &str,
         queues: &[(&str, i32)],
     ) -> (usize, String) {
-        let queues: Vec<String> = queues
-            .iter()
-            .map(|(topic, id)| format!(r#"{{"brokerName":"b","queueId":{id},"topic":"{topic}"}}"#))
-            .collect();
-        let body = format!(
-            r#"{{"clientId":"{client_id}","consumerGroup":"{group}","mqSet":[{}]}}"#,
-            queues.join(",")
-        );
-        let answer = client.call(request::LOCK_BATCH_MQ, &[], body).await;
+        let answer = client.call(request::LOCK_BATCH_MQ, &[], asks_for(client_id, group, queues)).await;
         assert_eq!(answer.code, 0);
         (text(&answer).matches("queueId").count(), answer.remark.unwrap_or_default().to_string())
     }
@@ -273,8 +297,16 @@ mod tests {
         assert_eq!(lock(&mut two, "c2", "g", &all).await, (1, String::new()));
         assert_eq!(lock(&mut stranger, "stranger", "g", &all).await, (0, no_member));
         assert_eq!(kit.broker.locks.all().len(), 2);
-        drop(one);
+        // A heartbeat without the topic gives its queues up, although the client never unlocks them.
+        one.join("c1", "g", "U").await;
         two.asked(request::NOTIFY_CONSUMER_IDS_CHANGED).await; // that c2 joined reached only c1
+        assert_eq!(lock(&mut two, "c2", "g", &all).await, (2, String::new()));
+        two.call(request::UNLOCK_BATCH_MQ, &[], asks_for("c2", "g", &[("T", 0)])).await;
+        one.join("c1", "g", "T").await;
+        two.asked(request::NOTIFY_CONSUMER_IDS_CHANGED).await;
+        assert_eq!(lock(&mut one, "c1", "g", &all).await, (1, String::new()));
+        drop(one);
+        two.asked(request::NOTIFY_CONSUMER_IDS_CHANGED).await;
         assert_eq!(lock(&mut two, "c2", "g", &all).await, (2, String::new()));
         drop(two);
         // Nobody is in the group now: a client is taken at its word until heartbeats come, as after a start.

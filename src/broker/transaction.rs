@@ -264,6 +264,7 @@ fn end(broker: &Broker, header: &EndTransactionRequestHeader, commit: bool, clie
             counts.rolled_back += 1;
         }
     });
+    tracing::debug!(group, queue_offset, commit, "a transaction is decided");
     broker.transactions.progressed(&mut state, now_ms);
     broker.events.decided(now_ms, record.physical_offset, commit, header.from_transaction_check, client);
     Ok(Reply::success())

@@ -143,6 +143,7 @@ fn look_at(broker: &Broker, state: &mut State, queue_offset: i64, now_ms: i64) -
         (at.0, question(broker, &message, at.0, at.1, receipt.store_timestamp))
     };
     let taken = question.is_none_or(|question| ask(&producers, &question));
+    tracing::debug!(group, queue_offset, taken, "a producer is asked about a half message");
     if taken {
         if half.unsent {
             let due_ms = due_ms(&keys, state.started_ms, half.check_times, now_ms, None);
