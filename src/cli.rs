@@ -66,9 +66,8 @@ fn name_server(args: &args::NamesrvArgs) -> ExitCode {
 
 fn broker(args: &args::BrokerArgs) -> ExitCode {
     match args.settings() {
-        Ok(settings) if args.print_config_item || args.print_important_config => {
-            printed(&settings.broker.to_properties_text())
-        }
+        Ok(settings) if args.print_config_item => printed(&settings.broker.to_properties_text()),
+        Ok(settings) if args.print_important_config => printed(&settings.broker.important_properties_text()),
         settings => serve(settings),
     }
 }

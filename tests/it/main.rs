@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)] // helpers of tests are not marked as tests
 
 mod assignment;
+mod cli;
 mod compatibility;
 mod dlq;
 mod first_sight;
