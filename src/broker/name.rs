@@ -112,6 +112,15 @@ pub fn validate_topic(topic: &str) -> Result<(), String> {
     validate("topic", topic, if long { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX })
 }
 
+/// As [`validate_topic`] for a topic that a client did not name: one of the broker's own, or of a file. The second form of
+/// the retries of popped messages, `%RETRY%<group>+<topic>`, has a character that is illegal elsewhere.
+pub fn validate_kept_topic(topic: &str) -> Result<(), String> {
+    let second_form = topic.strip_prefix(RETRY_PREFIX).and_then(|rest| rest.split_once('+'));
+    let Some((group, of)) = second_form else { return validate_topic(topic) };
+    validate_group(group)?;
+    validate("topic", of, TOPIC_BYTES_MAX)
+}
+
 /// Refuses a group name that is blank, has an illegal character or is too long; the text is the remark.
 pub fn validate_group(group: &str) -> Result<(), String> {
     validate("group", group, GROUP_BYTES_MAX)
@@ -170,6 +179,16 @@ mod tests {
         validate_topic(&topic).unwrap();
         validate_topic(&format!("{}_{topic}", retry_topic(&group))).unwrap();
         validate_topic(&dlq_topic(&group)).unwrap();
+        for legal in
+            [topic.as_str(), "%RETRY%g", "%RETRY%g_t", "%RETRY%g+t", &format!("%RETRY%{group}+{topic}")]
+        {
+            validate_kept_topic(legal).unwrap();
+        }
+        for illegal in
+            ["g+t", "%DLQ%g+t", "%RETRY%+t", "%RETRY%g+", "%RETRY%g+t+t", "%RETRY%../g+t", "%RETRY%g+a/b"]
+        {
+            assert!(validate_kept_topic(illegal).is_err(), "{illegal}");
+        }
         assert!(validate_topic(&"t".repeat(TOPIC_BYTES_MAX + 1)).is_err());
     }
 

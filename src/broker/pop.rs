@@ -1,12 +1,12 @@
 //! Pops: messages of any queue of a topic, each lent to a consumer for a time and not bound to a queue's owner.
 //!
-//! Flows in: POP_MESSAGE (200050), NOTIFICATION (200054), POLLING_INFO (200055). Flows out: records as they are stored,
-//! those of the group's retry topic under the name of the topic itself and with their receipt; beside them the
-//! lists from which a client makes the receipts of the rest. What was given out is noted in [`revive`], for orderly
+//! Flows in: POP_MESSAGE (200050), PEEK_MESSAGE (200052), NOTIFICATION (200054), POLLING_INFO (200055). Flows out: records
+//! as they are stored, those of the group's retry topics under the name of the topic itself and with their receipt;
+//! beside them the lists from which a client makes the receipts of the rest. What was given out is noted in [`revive`], for orderly
 //! groups in [`order`], before the committed offset passes it; acknowledgements are in [`ack`], modes and assignments in
-//! [`assignment`]. A request that finds nothing is held as a pull is. Mirrors `PopMessageProcessor`,
-//! `PopLongPollingService`, `NotificationProcessor` and `PollingInfoProcessor`; not mirrored are the service in RocksDB,
-//! the buffer that spares check points, and the second form of retry topics.
+//! [`assignment`]. A request that finds nothing is held as a pull is. Mirrors `PopMessageProcessor`, `PeekMessageProcessor`,
+//! `PopLongPollingService`, `NotificationProcessor` and `PollingInfoProcessor`; not mirrored are the service in RocksDB
+//! and the buffer that spares check points.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 use self::assignment::RequestModes;
 use self::order::{OrderTable, Place};
-use self::receipt::{ORDERLY, Receipt, add_item};
+use self::receipt::{ORDERLY, Receipt, add_item, retry_topics};
 use self::revive::{Key, ReviveLog, check_point};
 use super::filter::{Filter, is_tag};
 use super::persist::PersistError;
@@ -35,8 +35,9 @@ use crate::wire::body::pop::MessageRequestMode;
 use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::{Body, Reply};
+use crate::wire::fields::NoHeader;
 use crate::wire::header::pop::{
-    NotificationRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
+    NotificationRequestHeader, PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
 };
 use crate::wire::message::{MessageRecord, append_property, property_name, remove_property};
 
@@ -265,8 +266,12 @@ fn check_names<H>(
 }
 
 impl Request {
-    fn retry_topic(&self) -> String {
-        format!("{}{}_{}", name::RETRY_PREFIX, self.group, self.topic)
+    /// Returns the topics of the group's retries of this one, and how many queues each has.
+    fn retries(&self, broker: &Broker) -> [(String, i32); 2] {
+        retry_topics(&self.topic, &self.group).map(|topic| {
+            let queues = broker.topics.get(&topic).map_or(0, |config| config.read_queue_nums);
+            (topic, queues)
+        })
     }
 
     fn place<'a>(&'a self, topic: &'a str, queue_id: i32) -> Place<'a> {
@@ -283,7 +288,7 @@ impl Request {
     /// Waits until `look`, which is told when it is the last time, says that it is over. It is asked whenever there
     /// may be something new.
     async fn wait(&self, broker: &Arc<Broker>, limit: Duration, mut look: impl FnMut(bool) -> bool) {
-        let retry_topic = self.retry_topic();
+        let retry_topics = retry_topics(&self.topic, &self.group);
         let time_over = broker.clock.sleep(limit);
         tokio::pin!(time_over);
         let mut is_over = false;
@@ -294,8 +299,9 @@ impl Request {
                 return;
             }
             let mut held = broker.hold.hold_pop(&self.topic, &self.group, self.queue_id, self.filter.clone());
-            let mut held_for_retry =
-                broker.hold.hold_pop(&retry_topic, &self.group, -1, Arc::new(Filter::ALL));
+            let [mut first, mut second] = retry_topics
+                .each_ref()
+                .map(|topic| broker.hold.hold_pop(topic, &self.group, -1, Arc::new(Filter::ALL)));
             // Whatever came just before has woken nobody.
             if look(is_over || broker.is_stopping()) {
                 return;
@@ -303,7 +309,8 @@ impl Request {
             let freed = broker.clock.appoint(self.free_ms(broker).unwrap_or(NEVER_MS));
             tokio::select! {
                 () = held.woken() => {}
-                () = held_for_retry.woken(), if !self.order => {}
+                () = first.woken(), if !self.order => {}
+                () = second.woken(), if !self.order => {}
                 () = freed.come() => {}
                 () = &mut time_over => is_over = true,
             }
@@ -333,11 +340,17 @@ impl Request {
         let mut popped = Popped { pop_time_ms: broker.clock.now_ms(), revive_queue_id, ..Popped::default() };
         let chance = fastrand::i32(0..100);
         let retry_first = chance < broker.keys().pop_from_retry_probability;
-        let retry_topic = self.retry_topic();
-        let retry_queues =
-            if self.order { 0 } else { broker.topics.get(&retry_topic).map_or(0, |it| it.read_queue_nums) };
+        let mut retries = self.retries(broker);
+        if self.order {
+            retries = Default::default();
+        }
+        let pop_retries = |popped: &mut Popped| {
+            for (topic, queues) in &retries {
+                self.pop_queues(broker, topic, *queues, chance, popped);
+            }
+        };
         if retry_first {
-            self.pop_queues(broker, &retry_topic, retry_queues, chance, &mut popped);
+            pop_retries(&mut popped);
         }
         if self.queue_id < 0 {
             self.pop_queues(broker, &self.topic, self.queue_nums, chance, &mut popped);
@@ -345,7 +358,7 @@ impl Request {
             self.pop_queue(broker, &self.topic, self.queue_id, &mut popped);
         }
         if !retry_first {
-            self.pop_queues(broker, &retry_topic, retry_queues, chance, &mut popped);
+            pop_retries(&mut popped);
         }
         popped
     }
@@ -495,7 +508,7 @@ impl Request {
         let broker_name = &broker.keys().broker_name;
         let renamed = records(&found).map(|(bytes, record)| {
             let text = receipt.text(place.topic, broker_name, place.queue_id, record.queue_offset);
-            renamed(&record, &self.topic, &text).unwrap_or(bytes)
+            renamed(&record, &self.topic, Some(&text)).unwrap_or(bytes)
         });
         popped.records.extend(renamed);
     }
@@ -541,10 +554,12 @@ fn records(found: &ReadOutcome) -> impl Iterator<Item = (Bytes, MessageRecord<'_
     })
 }
 
-/// Writes a record again under another topic and with a receipt; `None` when it would be too long.
-fn renamed(record: &MessageRecord<'_>, topic: &str, receipt: &str) -> Option<Bytes> {
+/// Writes a record again under another topic and with a receipt, or without; `None` when it would be too long.
+fn renamed(record: &MessageRecord<'_>, topic: &str, receipt: Option<&str>) -> Option<Bytes> {
     let mut properties = remove_property(record.properties_str().ok()?, property_name::POP_CK);
-    append_property(&mut properties, property_name::POP_CK, receipt);
+    if let Some(receipt) = receipt {
+        append_property(&mut properties, property_name::POP_CK, receipt);
+    }
     let properties = [&*properties];
     let new = record.rewritten(topic, &properties);
     let length = new.encoded_len().ok()?;
@@ -655,13 +670,94 @@ impl Request {
             let next = broker.pop_offset(place, self.init_mode, false);
             !blocked && broker.store.max_offset_in_queue(topic, queue_id) > next
         };
-        let retry_topic = self.retry_topic();
-        let retry_queues = broker.topics.get(&retry_topic).map_or(0, |config| config.read_queue_nums);
         let mut queues =
             if self.queue_id < 0 { 0..self.queue_nums } else { self.queue_id..self.queue_id + 1 };
         queues.any(|queue_id| in_queue(&self.topic, queue_id))
-            || (0..retry_queues).any(|queue_id| in_queue(&retry_topic, queue_id))
+            || self.retries(broker).iter().any(|(topic, queues)| (0..*queues).any(|id| in_queue(topic, id)))
     }
+}
+
+/// PEEK_MESSAGE (200052): what the group would get by its next pop. Nothing is noted and no offset moves.
+pub(super) fn peek_message(broker: &Arc<Broker>, call: Call<PeekMessageRequestHeader>) -> Answer {
+    let header = &call.header;
+    if broker.keys().broker_permission & perm::READ == 0 {
+        let remark = format!("the broker[{}] peeking message is forbidden", broker.address().host());
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
+    if !(1..=BATCH_MAX).contains(&header.max_msg_nums) {
+        let remark = format!("maxMsgNums must be 1 to {BATCH_MAX}, not {}", header.max_msg_nums);
+        return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+    }
+    let (group, topic) = (&header.consumer_group, &header.topic);
+    let (config, _) = check_names(broker, &call, group, topic, header.queue_id)?;
+    let request = Request {
+        group: group.clone(),
+        topic: topic.clone(),
+        queue_id: header.queue_id.max(-1),
+        queue_nums: config.read_queue_nums,
+        max: header.max_msg_nums as usize,
+        invisible_ms: 0,
+        poll_until_ms: i64::MIN,
+        init_mode: 0,
+        order: false,
+        attempt: None,
+        filter: Arc::new(Filter::ALL),
+        came_ms: broker.clock.now_ms(),
+        client: call.peer.address(),
+    };
+    Ok(request.peek(broker))
+}
+
+impl Request {
+    fn peek(&self, broker: &Broker) -> Reply {
+        let mut queues: Vec<(&str, i32)> = Vec::new();
+        let retries = self.retries(broker);
+        for (topic, retry_queues) in &retries {
+            queues.extend((0..*retry_queues).map(|queue_id| (&**topic, queue_id)));
+        }
+        let of_topic = if self.queue_id < 0 { 0..self.queue_nums } else { self.queue_id..self.queue_id + 1 };
+        queues.extend(of_topic.map(|queue_id| (&*self.topic, queue_id)));
+        let mut peeked = Popped { pop_time_ms: self.came_ms, ..Popped::default() };
+        for (topic, queue_id) in queues {
+            let place = self.place(topic, queue_id);
+            let next = broker.pop_offset(place, self.init_mode, false);
+            peeked.rest += (broker.store.max_offset_in_queue(topic, queue_id).0 - next.0).max(0);
+            if peeked.count == self.max {
+                continue;
+            }
+            let mut found = self.read(broker, place, next, self.max - peeked.count);
+            if matches!(
+                found.status,
+                GetMessageStatus::OffsetTooSmall | GetMessageStatus::OffsetOverflowBadly
+            ) {
+                found = self.read(broker, place, found.next_begin_offset, self.max - peeked.count);
+            }
+            if found.status != GetMessageStatus::Found {
+                continue;
+            }
+            peeked.count += found.message_count;
+            peeked.bytes += found.message_bytes;
+            if *topic == *self.topic {
+                peeked.records.extend(found.records);
+            } else {
+                let renamed = |(bytes, record)| renamed(&record, &self.topic, None).unwrap_or(bytes);
+                peeked.records.extend(records(&found).map(renamed));
+            }
+        }
+        if peeked.records.is_empty() {
+            return self.nothing(peeked, response::PULL_NOT_FOUND);
+        }
+        broker.stats.got(&self.group, &self.topic, peeked.count, peeked.bytes, 0);
+        let mut reply = self.reply(&peeked, response::SUCCESS, "FOUND");
+        reply.body = Body::Many(peeked.records);
+        reply
+    }
+}
+
+/// POP_ROLLBACK (200056): check points go from RocksDB into the revive log, where ours are; as with Apache's default
+/// there is nothing to do.
+pub(super) fn pop_rollback(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
+    Ok(Reply::success())
 }
 
 /// POLLING_INFO (200055): how many pops of a group wait for a queue.

@@ -34,7 +34,9 @@ pub fn routes() -> Routes<Broker> {
         .on(BATCH_ACK_MESSAGE, Lane::Client, pop::ack::batch_ack_message)
         .on(CHANGE_MESSAGE_INVISIBLETIME, Lane::Client, pop::ack::change_message_invisible_time)
         .on(NOTIFICATION, Lane::Read, pop::notification)
+        .on(PEEK_MESSAGE, Lane::Read, pop::peek_message)
         .on(POLLING_INFO, Lane::Client, pop::polling_info)
+        .on(POP_ROLLBACK, Lane::Admin, pop::pop_rollback)
         .on(QUERY_ASSIGNMENT, Lane::Client, pop::assignment::query_assignment)
         .on(SET_MESSAGE_REQUEST_MODE, Lane::Admin, pop::assignment::set_message_request_mode)
         // Clients and their progress.

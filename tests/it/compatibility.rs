@@ -30,15 +30,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "`authenticationEnabled` and `aclEnable` have no effect, with one line saying so",
     ),
     (
-        "PEEK_MESSAGE (200052) and POP_ROLLBACK (200056)",
-        "refused: no client of either generation sends the first, and the second, behind `mqadmin exportPopRecord`, takes check points \
-         out of RocksDB, in which none are",
-    ),
-    (
-        "Retries of popped messages in topics of the second form (`enableRetryTopicV2`)",
-        "they are in `%RETRY%<group>_<topic>`, as with Apache's default; what Apache has put into the second form stays there",
-    ),
-    (
         "gRPC (5.x proxy), DLedger, controller, static topics, compaction, LMQ, batch consume queues",
         "not supported",
     ),
@@ -94,7 +85,6 @@ const MQADMIN_REFUSED: &[(&[&str], &str)] = &[
         ],
         "there is no access control yet: a permission that nobody checks would only look like one",
     ),
-    (&["exportPopRecord"], "check points of POP are in the revive log, not in RocksDB"),
     (&["resetMasterFlushOffset"], "a slave follows what its master has written, and keeps no other mark"),
     (
         &[

@@ -110,6 +110,12 @@ pub(super) fn real_topic(topic: &str, group: &str, kind: &str) -> Option<String>
     }
 }
 
+/// Returns the topics in which retries of a group's popped messages can be. Apache writes the second form under
+/// `enableRetryTopicV2`.
+pub(super) fn retry_topics(topic: &str, group: &str) -> [String; 2] {
+    [format!("{RETRY_PREFIX}{group}_{topic}"), format!("{RETRY_PREFIX}{group}+{topic}")]
+}
+
 /// Returns the topic itself, also for the topic of a group's retries of it.
 pub(super) fn normal_topic<'a>(topic: &'a str, group: &str) -> &'a str {
     let rest = topic.strip_prefix(RETRY_PREFIX).and_then(|rest| rest.strip_prefix(group));

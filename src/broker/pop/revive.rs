@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::receipt::normal_topic;
+use super::receipt::{normal_topic, retry_topics};
 use crate::broker::inner::InnerMessage;
 use crate::broker::topic::perm;
 use crate::broker::{Broker, name, retry};
@@ -549,7 +549,8 @@ fn revive(broker: &Broker, key: &Key, offset: i64) -> Result<(), Refusal> {
         queue_nums = group.retry_queue_nums;
         name::retry_topic(&key.group)
     } else if *key.topic == *topic {
-        format!("{}{}_{topic}", name::RETRY_PREFIX, key.group)
+        let [first_form, second_form] = retry_topics(topic, &key.group);
+        if broker.keys().enable_retry_topic_v2 { second_form } else { first_form }
     } else {
         key.topic.to_string()
     };

@@ -446,3 +446,96 @@ async fn switched_to_pulling() {
     let retried = MessageRecord::decode(&retried[0]).unwrap();
     assert_eq!((retried.body, retried.property("RETRY_TOPIC")), (&b"out"[..], Some("T")));
 }
+
+/// A key says in which form of their topic retries are put; both are read, and each acknowledgement finds its own, also
+/// after a restart.
+#[tokio::test]
+async fn both_forms_of_retry_topics() {
+    let (kit, mut client) = start(1).await;
+    let second_form = "%RETRY%g+T";
+    kit.put("T", 0, &["first"], "");
+    pop(&mut client, &[]).await;
+    kit.clock.travel(Duration::from_secs(60));
+    let first = pop_some(&mut client).await.remove(0);
+    let body = "enableRetryTopicV2=true\n";
+    assert_eq!(client.call(request::UPDATE_BROKER_CONFIG, &[], body).await.code, response::SUCCESS);
+    kit.put("T", 0, &["second"], "");
+    assert_eq!(bodies(&pop(&mut client, &[]).await), ["second"]);
+    kit.clock.travel(Duration::from_secs(60));
+    // What is in the first form stays there, time after time.
+    let mut again = pop_some(&mut client).await;
+    while again.len() < 2 {
+        again.extend(pop_some(&mut client).await);
+    }
+    again.sort_unstable_by(|one, other| one.body.cmp(&other.body));
+    assert_eq!(bodies(&again), ["first", "second"]);
+    assert_eq!((&*again[0].topic, again[0].times), (RETRY, 2));
+    assert_eq!((&*again[1].topic, again[1].times), (second_form, 1));
+    assert_ne!(again[0].receipt, first.receipt);
+    assert_eq!(ack(&mut client, &again[0]).await.code, response::SUCCESS);
+    let kit = kit.restart(&[]).await;
+    assert!(kit.broker.topics.get(second_form).is_some(), "kept, with a name that no client may use");
+    let mut client = kit.client().await;
+    let refused = client.send_message(second_form, 0, "m", "").await;
+    assert_eq!(refused.code, response::SUBSCRIPTION_GROUP_NOT_EXIST);
+    kit.clock.travel(Duration::from_secs(120));
+    let last = pop_some(&mut client).await.remove(0);
+    assert_eq!((&*last.body, &*last.topic, last.times), ("second", second_form, 2));
+    assert_eq!(ack(&mut client, &last).await.code, response::SUCCESS);
+    kit.clock.travel(Duration::from_secs(3600));
+    assert!(pop(&mut client, &[]).await.is_empty());
+}
+
+/// Looking at what would come next takes nothing: not in the topic, not in its retries; and it has the limits of a pop.
+#[tokio::test]
+async fn a_peek_takes_nothing() {
+    let (kit, mut client) = start(2).await;
+    let fields = |queue: &'static str, max: &'static str| {
+        [("consumerGroup", "g"), ("topic", "T"), ("queueId", queue), ("maxMsgNums", max)]
+    };
+    let answer = client.call(request::PEEK_MESSAGE, &fields("-1", "32"), "").await;
+    assert_eq!((answer.code, answer.fields.get("restNum")), (response::PULL_NOT_FOUND, Some("0")));
+    kit.put("T", 0, &["a", "b"], "");
+    kit.put("T", 1, &["c"], "");
+    pop(&mut client, &[("queueId", "1")]).await;
+    kit.clock.travel(Duration::from_secs(60));
+    while kit.broker.topics.get(RETRY).is_none_or(|_| kit.broker.store.max_offset_in_queue(RETRY, 0).0 == 0) {
+        tokio::task::yield_now().await;
+    }
+    for (queue, max, wanted, rest) in [
+        ("-1", "32", vec!["a", "b", "c"], "3"),
+        ("0", "32", vec!["a", "b", "c"], "3"),
+        ("1", "1", vec!["c"], "1"),
+    ] {
+        for _ in 0..2 {
+            let answer = client.call(request::PEEK_MESSAGE, &fields(queue, max), "").await;
+            let mut bodies: Vec<_> = MessageRecord::decode_all(&answer.body)
+                .map(|record| record.unwrap())
+                .inspect(|record| assert_eq!(record.topic, "T"))
+                .map(|record| String::from_utf8(record.body.to_vec()).unwrap())
+                .collect();
+            bodies.sort_unstable();
+            assert_eq!(
+                (answer.code, bodies),
+                (response::SUCCESS, wanted.iter().map(ToString::to_string).collect())
+            );
+            assert_eq!(answer.fields.get("restNum"), Some(rest));
+        }
+    }
+    assert_eq!(bodies(&pop(&mut client, &[]).await), ["a", "b", "c"]);
+    let answer = client.call(request::PEEK_MESSAGE, &fields("-1", "32"), "").await;
+    assert_eq!(answer.code, response::PULL_NOT_FOUND);
+    for (queue, max, remark) in [
+        ("-1", "0", "maxMsgNums must be 1 to 32, not 0"),
+        ("-1", "33", "maxMsgNums must be 1 to 32, not 33"),
+        ("2", "1", "queueId[2] is illegal, topic:[T] topicConfig.readQueueNums:[2]"),
+    ] {
+        let answer = client.call(request::PEEK_MESSAGE, &fields(queue, max), "").await;
+        assert!(
+            answer.code == response::INVALID_PARAMETER && refusal(&answer).1.starts_with(remark),
+            "{remark}"
+        );
+    }
+    let rolled_back = client.call(request::POP_ROLLBACK, &[], "").await;
+    assert_eq!(rolled_back.code, response::SUCCESS, "there is nothing in a RocksDB");
+}

@@ -144,7 +144,7 @@ impl TopicTable {
             topics.pin().insert(config.topic_name.as_str().into(), Topic::new(Arc::new(config)));
         }
         for (topic, mut config) in saved.topic_config_table {
-            if let Err(problem) = name::validate_topic(&topic) {
+            if let Err(problem) = name::validate_kept_topic(&topic) {
                 tracing::warn!(file = %options.path.display(), "a topic is passed over: {problem}");
                 continue;
             }
@@ -271,7 +271,7 @@ impl TopicTable {
     }
 
     fn create_if_absent(&self, config: TopicConfig) -> Option<Arc<TopicConfig>> {
-        if name::validate_topic(&config.topic_name).is_err() {
+        if name::validate_kept_topic(&config.topic_name).is_err() {
             return None;
         }
         let state = self.lock();
@@ -354,7 +354,7 @@ impl TopicTable {
         let mut state = self.lock();
         let (mut put, mut gone) = (Vec::new(), Vec::new());
         for (topic, mut config) in table.topic_config_table {
-            if name::validate_topic(&topic).is_ok() {
+            if name::validate_kept_topic(&topic).is_ok() {
                 config.topic_name = topic;
                 put.push(Arc::new(config));
             }

@@ -26,7 +26,8 @@ const PROXY: &str = "the gRPC endpoint is not available yet";
 const ACCESS: &str = "access control is not available yet: every client may do everything";
 
 // What works differently here, so that there is nothing to set.
-const RETRY_V2: &str = "retries of popped messages are in %RETRY%<group>_<topic>, as with Apache's default";
+const RETRY_V1: &str =
+    "retries of popped messages are read in both forms of their topic, whichever is written";
 const DELAYS: &str = "what was delivered is written down within half a second";
 const TIMERS: &str = "timers wait in memory in the order of their times, not in slots";
 const NO_SLOTS: &str = "there are no slots that could be congested: timers of one time wait in memory, and are delivered in order";
@@ -202,8 +203,9 @@ key_table! {
             revive_queue_num: i32 = 8, limit POSITIVE, "reviveQueueNum", restart, WORKS, "queues of the log from which popped messages are revived";
             pop_polling_size: i32 = 1_024, limit NATURAL, "popPollingSize", live, WORKS, "pops of one group that may be held for one queue, or for any";
             pop_from_retry_probability: i32 = 20, limit NATURAL, "popFromRetryProbability", live, WORKS, "per cent of pops that look at the retry topic first";
+            enable_retry_topic_v2: bool = false, "enableRetryTopicV2", live, WORKS, "puts retries of popped messages into %RETRY%<group>+<topic> instead of %RETRY%<group>_<topic>; both are read";
             init_pop_offset_by_check_msg_in_mem: bool = true, "initPopOffsetByCheckMsgInMem", live, WORKS, "lets a new group on a young topic pop from its beginning";
-            store_reply_message_enable: bool = true, "storeReplyMessageEnable", live, idle("reply messages are not available yet"), "stores reply messages besides passing them on";
+            store_reply_message_enable: bool = true, "storeReplyMessageEnable", live, WORKS, "stores reply messages besides passing them on";
             metrics_exporter_type: MetricsExporterType = MetricsExporterType::Disable, fast MetricsExporterType::Prom, "metricsExporterType", restart, idle(METRICS), "where Apache's broker sends its metrics";
             auto_delete_unused_stats: bool = true, "autoDeleteUnusedStats", live, WORKS, "drops the statistics of deleted topics and groups";
             config_black_list: String = "configBlackList;brokerConfigPath".into(), "configBlackList", restart, WORKS, "keys that UPDATE_BROKER_CONFIG refuses, separated by `;`";
@@ -449,8 +451,7 @@ key_table! {
             "popLongPollingForceNotifyInterval": i64 = 800, POP;
             "enableNotifyBeforePopCalculateLag": bool = true, POP;
             "enableNotifyAfterPopOrderLockRelease": bool = true, POP;
-            "retrieveMessageFromPopRetryTopicV1": bool = true, RETRY_V2;
-            "enableRetryTopicV2": bool = false, RETRY_V2;
+            "retrieveMessageFromPopRetryTopicV1": bool = true, RETRY_V1;
             "popConsumerFSServiceInit": bool = true, POP;
             "popConsumerKVServiceLog": bool = false, POP;
             "popConsumerKVServiceInit": bool = false, POP;

@@ -1,4 +1,4 @@
-//! Headers of POP: POP_MESSAGE, ACK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME, NOTIFICATION, POLLING_INFO.
+//! Headers of POP: POP_MESSAGE, ACK_MESSAGE, PEEK_MESSAGE, CHANGE_MESSAGE_INVISIBLETIME, NOTIFICATION, POLLING_INFO.
 //!
 //! Mirrors `PopMessageRequestHeader` and its neighbours. Answers are written field by field where they are made.
 
@@ -65,6 +65,17 @@ header! {
         "bornTime" => born_time: i64 = 0,
         "order" => order: bool = false,
         "attemptId" => attempt_id: Option<ByteString>,
+    }
+}
+
+header! {
+    /// PEEK_MESSAGE (200052).
+    PeekMessageRequestHeader {
+        "consumerGroup" => consumer_group: ByteString,
+        "topic" => topic: ByteString,
+        /// -1: any queue.
+        "queueId" => queue_id: i32,
+        "maxMsgNums" => max_msg_nums: i32,
     }
 }
 

@@ -8,6 +8,7 @@ import java.util.Set;
 import java.util.regex.Pattern;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
@@ -115,6 +116,15 @@ class MqadminServerTest extends ClientTest {
             mqadmin(command, "-c", Admin.of(server).cluster()).says("^success");
         }
         assertEquals(Set.of("stays"), readAll(server, topic));
+    }
+
+    /** exportPopRecord, which takes check points out of a RocksDB, finds none there, as on an Apache with its defaults. */
+    @Test
+    void popRecordsAreExported() {
+        Assumptions.assumeFalse(Oracle.client4(), "a 5.x command");
+        String name = Admin.of(server).brokerName();
+        mqadmin("exportPopRecord", "-b", server.broker()).says("^Export broker records, brokerName=" + name + ", brokerAddr=" + server.broker());
+        mqadmin("exportPopRecord", "-c", Admin.of(server).cluster()).says("^Export broker records, brokerName=" + name);
     }
 
     /** startMonitoring begins to watch: its consumer of the broker's own events is connected. What it finds it logs. */
