@@ -62,8 +62,8 @@ func TestTransactions(t *testing.T) {
 	l := &ledger{local: fate, check: func(body string) primitive.LocalTransactionState {
 		return fate(strings.TrimPrefix(body, "later "))
 	}}
-	p := newTransactionProducer(t, shared, l)
 	r := consume(t, shared, unique("g"), topic, "*")
+	p := newTransactionProducer(t, shared, l)
 	for _, body := range []string{"yes 1", "no 1", "later yes", "later no", "yes 2"} {
 		result, err := p.SendMessageInTransaction(context.Background(), message(topic, "T", body))
 		if err != nil {
@@ -71,12 +71,13 @@ func TestTransactions(t *testing.T) {
 		}
 		equal(t, body, fate(body), result.State)
 	}
-	awaitAll(t, []string{"yes 1", "yes 2", "later yes"}, r)
-	until(t, "both are checked", soon(), func() bool {
+	// A producer's first heartbeat can come too early to tell of it; the next one comes after 30 s.
+	until(t, "both are checked", soon()+31*time.Second, func() bool {
 		l.lock.Lock()
 		defer l.lock.Unlock()
 		return len(l.checked) == 2
 	})
+	awaitAll(t, []string{"yes 1", "yes 2", "later yes"}, r)
 	equal(t, "delivered", []string{"later yes", "yes 1", "yes 2"}, sorted(r.bodies()))
 }
 

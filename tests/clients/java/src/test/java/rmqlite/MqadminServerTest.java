@@ -121,7 +121,7 @@ class MqadminServerTest extends ClientTest {
     /** exportPopRecord, which takes check points out of a RocksDB, finds none there, as on an Apache with its defaults. */
     @Test
     void popRecordsAreExported() {
-        Assumptions.assumeFalse(Oracle.client4(), "a 5.x command");
+        Assumptions.assumeFalse(Oracle.client4(), "this client has no exportPopRecord");
         String name = Admin.of(server).brokerName();
         mqadmin("exportPopRecord", "-b", server.broker()).says("^Export broker records, brokerName=" + name + ", brokerAddr=" + server.broker());
         mqadmin("exportPopRecord", "-c", Admin.of(server).cluster()).says("^Export broker records, brokerName=" + name);

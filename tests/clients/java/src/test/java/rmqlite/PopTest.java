@@ -90,7 +90,13 @@ class PopTest extends ClientTest {
         DefaultMQProducer producer = producer(server);
         List<String> all = new ArrayList<>();
         Until.holds("both get something", SWITCH, () -> {
-            all.addAll(send(producer, topic, "m" + all.size() + "/", 10));
+            List<String> sent = send(producer, topic, "m" + all.size() + "/", 10);
+            all.addAll(sent);
+            try {
+                Received.awaitAll(sent, java.time.Duration.ofSeconds(1), members.toArray(new Received[0]));
+            } catch (AssertionError notYet) {
+                return false;
+            }
             return members.stream().noneMatch(member -> member.bodies().isEmpty());
         });
         Received.awaitAll(all, SOON, members.toArray(new Received[0]));

@@ -11,7 +11,10 @@ import java.util.Set;
 import java.util.TreeSet;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.UtilAll;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -118,6 +121,72 @@ class PushTest extends ClientTest {
         Received received = new Received(consumer);
         consumer.start();
         received.awaitAll(bodies, SOON);
+    }
+
+    /** Where a group without progress begins: broadcast members of their own at the end, or at the time that they name. */
+    @Test
+    void startPositionsCount() throws Exception {
+        String topic = Admin.of(server).createTopic(server, Names.unique("where"), 1);
+        DefaultMQProducer producer = producer(server);
+        List<String> old = send(producer, topic, "T", "old", 5);
+        long hour = 3_600_000;
+        List<Received> members = new ArrayList<>();
+        for (long at : new long[] {0, -hour, hour}) {
+            DefaultMQPushConsumer consumer = newPushConsumer(server, Names.unique("g"));
+            consumer.setConsumeFromWhere(at == 0 ? ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET : ConsumeFromWhere.CONSUME_FROM_TIMESTAMP);
+            consumer.setConsumeTimestamp(UtilAll.timeMillisToHumanString3(System.currentTimeMillis() + at));
+            var mode = consumer.getMessageModel();
+            consumer.setMessageModel(Enum.valueOf(mode.getDeclaringClass(), "BROADCASTING"));
+            consumer.subscribe(topic, "*");
+            members.add(new Received(consumer));
+            consumer.start();
+        }
+        // A member has a queue once it knows where to begin.
+        Until.holds("each has the queue", SOON.plusSeconds(21), () -> members.stream().allMatch(it -> it.queues(topic).size() == 1));
+        List<String> fresh = send(producer, topic, "T", "new", 5);
+        List<String> both = new ArrayList<>(old);
+        both.addAll(fresh);
+        Received.awaitAll(both, SOON, members.get(1));
+        for (Received member : List.of(members.get(0), members.get(2))) {
+            member.awaitAll(fresh, SOON);
+            assertEquals(new TreeSet<>(fresh), new TreeSet<>(member.bodies()), "nothing old");
+        }
+    }
+
+    /** Clients of a namespace share topics and groups with each other and with nobody else, retries included. */
+    @Test
+    @SuppressWarnings("deprecation")
+    void namespacesAreApart() throws Exception {
+        String topic = Names.unique("t");
+        String group = Names.unique("g");
+        String namespace = Names.unique("ns");
+        Admin.of(server).createTopic(server, namespace + "%" + topic, 1);
+        Admin.of(server).createTopic(server, topic, 1);
+        Received outside = consume(server, group, topic, "*");
+        DefaultMQPushConsumer consumer = newPushConsumer(server, group);
+        consumer.setNamespace(namespace);
+        consumer.subscribe(topic, "*");
+        List<String> seen = java.util.Collections.synchronizedList(new ArrayList<>());
+        consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
+            MessageExt message = batch.get(0);
+            seen.add(message.getTopic() + " " + message.getReconsumeTimes() + " " + Received.text(message));
+            context.setDelayLevelWhenNextConsume(1);
+            boolean again = message.getReconsumeTimes() == 0;
+            return again ? ConsumeConcurrentlyStatus.RECONSUME_LATER : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        DefaultMQProducer inside = newProducer(server);
+        inside.setNamespace(namespace);
+        inside.start();
+        assertEquals(topic, inside.send(message(topic, "inside")).getMessageQueue().getTopic());
+        producer(server).send(message(topic, "outside"));
+        Until.holds("it came and came again", SOON, () -> seen.size() == 2);
+        assertEquals(List.of(topic + " 0 inside", topic + " 1 inside"), seen);
+        outside.awaitAll(List.of("outside"), SOON);
+        assertEquals(List.of("outside"), outside.bodies());
+        assertEquals(Set.of("inside"), readAll(server, namespace + "%" + topic));
+        Until.holds("its group is known by its whole name", SOON,
+            () -> Admin.of(server).api.examineConsumerConnectionInfo(namespace + "%" + group).getConnectionSet().size() == 1);
     }
 
     /** A group that comes back goes on behind what it has consumed. */

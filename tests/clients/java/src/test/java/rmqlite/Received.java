@@ -101,6 +101,10 @@ final class Received {
 
     /** The queues of a topic that this consumer now works on. */
     Set<MessageQueue> queues(String topic) {
+        return queues(consumer, topic);
+    }
+
+    static Set<MessageQueue> queues(DefaultMQPushConsumer consumer, String topic) {
         Set<MessageQueue> queues = new HashSet<>();
         for (MessageQueue queue : consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet()) {
             if (queue.getTopic().equals(topic)) {
