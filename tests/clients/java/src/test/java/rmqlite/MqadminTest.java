@@ -494,7 +494,7 @@ class MqadminTest extends ClientTest {
             .says("^#SlaveNum\\s+1", "^127\\.0\\.0\\.1:\\d+ +[1-9]\\d+ +0 +\\d+[.,]\\d\\d +OK +[1-9]\\d+");
         Matcher slave = Pattern.compile("^\\S+ +\\S+ +1 +(\\S+:\\d+)", Pattern.MULTILINE).matcher(Mqadmin.run(pair, "clusterList").output);
         assertTrue(slave.find());
-        Mqadmin.run(pair, "haStatus", "-b", slave.group(1)).says("^#MasterAddr\\s+127\\.0\\.0\\.1:\\d+", "^#CommitLogMaxOffset\\s+[1-9]\\d+",
+        Mqadmin.run(pair, "haStatus", "-b", slave.group(1)).says("^#MasterAddr\\s+127\\.[\\d.]+:\\d+", "^#CommitLogMaxOffset\\s+[1-9]\\d+",
             "^#TransferSpeed\\(KB/s\\)\\s+\\d");
         Mqadmin.run(pair, "brokerStatus", "-b", pair.broker()).says("^haInSyncSlaveNums\\s+: 1", "^haSlaveBehindBytes\\s+: 0");
     }
