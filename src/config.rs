@@ -6,19 +6,21 @@
 //! `NamesrvStartup.parseCommandlineAndConfigFile`. It reads the named file and nothing else, opens no port and
 //! makes no directory. The keys themselves live in [`keys`], the text they are written in in [`properties`].
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
+mod advertise;
 mod derived;
+mod error;
 pub mod keys;
 pub mod properties;
 #[cfg(test)]
 mod tests;
 
+pub use advertise::Advertise;
+pub use error::SettingsError;
 use keys::{BrokerKeys, KeyError, Machine, NamesrvKeys, Origin, Timings};
-use properties::{MalformedEscape, Properties};
+use properties::Properties;
 
 /// Ports, names and words used when nobody says otherwise.
 pub mod defaults {
@@ -44,38 +46,6 @@ pub enum Role {
     NameServer,
     /// A broker alone (`broker`, `mqbroker`).
     Broker,
-}
-
-/// The address by which clients reach this server, when it is not the one they used for the NameServer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Advertise {
-    /// Host name or IP address; IPv6 without brackets.
-    pub host: String,
-    /// Port of the broker as clients see it; `None` is the port it listens on.
-    pub port: Option<u16>,
-}
-
-impl Advertise {
-    fn read(text: &str) -> Option<Self> {
-        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, behind)) => (host, Some(behind.strip_prefix(':')?)),
-            None if text.parse::<Ipv6Addr>().is_ok() => (text, None),
-            None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
-        };
-        let port = port.map(|port| port.parse().ok().filter(|port| *port > 0));
-        let legal = !host.is_empty() && !host.contains(char::is_whitespace) && port != Some(None);
-        legal.then(|| Self { host: host.to_owned(), port: port.flatten() })
-    }
-}
-
-impl FromStr for Advertise {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::read(text)
-            .ok_or_else(|| "allowed is HOST or HOST:PORT, with IPv6 addresses as [::1]:10911".to_owned())
-    }
 }
 
 /// What was asked for on the command line, in the environment or by code; `None` and empty mean "not said".
@@ -173,87 +143,6 @@ pub struct SlaveSettings {
     pub port: u16,
     /// Its keys: the master's, with a role, an id, ports and a directory of its own.
     pub keys: BrokerKeys,
-}
-
-/// Why settings cannot be used; the text is one line naming the thing and the remedy. Exit code 2.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// A key's value is not allowed.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}; check the path given with -c", path.display())]
-    File {
-        /// The file as it was named.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// The file is no properties file.
-    #[error("{}: {source}", path.display())]
-    Syntax {
-        /// The file as it was named.
-        path: PathBuf,
-        /// What is wrong with it, with the line.
-        source: MalformedEscape,
-    },
-    /// A slave has the id of a master.
-    #[error(
-        "{origin}: Slave's brokerId must be > 0, and it is {id}; set brokerId=1 or use a master's brokerRole"
-    )]
-    SlaveId {
-        /// Where the id or the role came from.
-        origin: String,
-        /// The id.
-        id: i64,
-    },
-    /// Automatic failover was asked for.
-    #[error(
-        "{origin}: enableDLegerCommitLog=true asks for automatic failover, which is not available; leave it out, and \
-make one broker of the name SYNC_MASTER and the others SLAVE with brokerId=1, 2, ..."
-    )]
-    Raft {
-        /// Where the key was set.
-        origin: String,
-    },
-    /// A slave was to have a slave beside it.
-    #[error("--slave starts a slave beside a master, and brokerRole is SLAVE; leave one of them out")]
-    SlaveOfSlave,
-    /// The name cannot be a directory's name.
-    #[error(
-        "--name {0:?} is not possible: use 1 to 64 of the characters A-Z a-z 0-9 . _ - and do not begin with ."
-    )]
-    Name(String),
-    /// There is no place to keep data.
-    #[error("there is no home directory to keep data in (HOME is not set); {0}")]
-    NoHome(&'static str),
-    /// `bindAddress` is no address.
-    #[error(
-        "{origin}: bindAddress={value} is not an IP address; allowed is an address of this machine, 127.0.0.1 or 0.0.0.0"
-    )]
-    Bind {
-        /// Where the value came from.
-        origin: String,
-        /// The value.
-        value: String,
-    },
-    /// Two listeners want one port.
-    #[error(
-        "{one} and {other} both need port {port}; choose another port for one of them (0 is any free one)"
-    )]
-    SamePort {
-        /// The first listener and how its port is set.
-        one: &'static str,
-        /// The second one.
-        other: &'static str,
-        /// The port.
-        port: u16,
-    },
-    /// The broker's derived ports do not exist.
-    #[error(
-        "broker port {0} is not possible: it needs the ports two below and one above as well; use 3 to 65534, or 0 for any"
-    )]
-    BrokerPort(u16),
 }
 
 impl Settings {

@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 pub use args::BenchArgs;
-use args::{AmountArgs, TargetArgs};
+use args::{AmountArgs, SpreadArgs, TargetArgs};
 use connection::{Connection, Target, find_broker, resolve};
 use consumer::{AtEnd, Kind, Puller, Queue};
 use crowd::{Crowd, CrowdPlan};
@@ -91,37 +91,34 @@ pub struct BenchOptions {
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     match args {
         BenchArgs::Producer(args) => {
-            let base = BenchOptions::resolve(&args.target, Some(&args.amount), args.topics)?;
-            let (connections, in_flight, size, rate) =
-                (args.connections, args.in_flight, args.size, args.rate);
-            let properties = args.property.clone();
+            let base = BenchOptions::resolve(&args.target, Some(&args.amount), Some(&args.spread))?;
+            let (size, rate, properties) = (args.size, args.rate, args.property.clone());
             let crowd = (args.groups > 0 || args.held > 0).then(|| CrowdPlan {
                 groups: args.groups,
                 held: args.held,
                 held_topic: args.held_topic.clone().unwrap_or_else(|| base.topic.clone()),
             });
-            let options = BenchOptions { connections, in_flight, size, properties, rate, crowd, ..base };
+            let options = BenchOptions { size, properties, rate, crowd, ..base };
             produce(&options.limited())
         }
         BenchArgs::Consumer(args) => {
-            let base = BenchOptions::resolve(&args.target, Some(&args.amount), args.topics)?;
+            let base = BenchOptions::resolve(&args.target, Some(&args.amount), Some(&args.spread))?;
             let (group, rewind) = (args.group.clone(), args.rewind);
-            let (connections, in_flight) = (args.connections, args.in_flight);
             let kind = match &args.sql {
                 Some(expression) => Kind::Sql(expression.clone()),
                 None if args.ordered => Kind::Orderly,
                 None => Kind::Free,
             };
-            let options = BenchOptions { connections, in_flight, group, rewind, kind, ..base };
+            let options = BenchOptions { group, rewind, kind, ..base };
             consume(&if rewind { options.limited() } else { options })
         }
         BenchArgs::Latency(args) => {
-            let base = BenchOptions::resolve(&args.target, Some(&args.amount), 1)?;
+            let base = BenchOptions::resolve(&args.target, Some(&args.amount), None)?;
             let (size, rate, group) = (args.size, Some(args.rate), args.group.clone());
             latency(&BenchOptions { size, rate, group, ..base }.limited())
         }
         BenchArgs::Idle(args) => {
-            let options = BenchOptions::resolve(&args.target, None, 1)?;
+            let options = BenchOptions::resolve(&args.target, None, None)?;
             let server = Processes(options.server_pids);
             let (count, size) = (args.connections, args.size as usize);
             probe::idle_memory(options.broker, &options.topic, count, size, &server)?.print(options.json)?;
@@ -149,7 +146,12 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl BenchOptions {
-    fn resolve(target: &TargetArgs, amount: Option<&AmountArgs>, topics: u32) -> anyhow::Result<Self> {
+    fn resolve(
+        target: &TargetArgs,
+        amount: Option<&AmountArgs>,
+        spread: Option<&SpreadArgs>,
+    ) -> anyhow::Result<Self> {
+        let topics = spread.map_or(1, |it| it.topics);
         let found = match &target.broker {
             Some(broker) => Target { broker: resolve(broker).context("--broker")?, queues: None },
             None => find_broker(&target.namesrv, &topic_name(&target.topic, topics, 0))?,
@@ -159,8 +161,8 @@ impl BenchOptions {
             topic: target.topic.clone(),
             topics,
             queues: amount.and_then(|it| it.queues).or(found.queues).unwrap_or(QUEUES),
-            connections: 1,
-            in_flight: 32,
+            connections: spread.map_or(1, |it| it.connections),
+            in_flight: spread.map_or(32, |it| it.in_flight),
             size: 1_024,
             properties: Vec::new(),
             rate: None,

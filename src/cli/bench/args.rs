@@ -61,6 +61,20 @@ pub struct AmountArgs {
     pub(super) queues: Option<u32>,
 }
 
+/// Over what the load is spread.
+#[derive(Args, Clone, Debug)]
+pub struct SpreadArgs {
+    /// Topics, named TOPIC-00000 and so on where there is more than one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    pub(super) topics: u32,
+    /// Connections, each with its own thread; consumers share the queues out among them
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) connections: u32,
+    /// Requests in flight per connection; of pulls at most one per queue
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) in_flight: u32,
+}
+
 /// `bench producer`
 #[derive(Args, Clone, Debug)]
 pub struct ProducerArgs {
@@ -68,15 +82,8 @@ pub struct ProducerArgs {
     pub(super) target: TargetArgs,
     #[command(flatten)]
     pub(super) amount: AmountArgs,
-    /// Spread the messages over this many topics, named TOPIC-00000 and so on
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    pub(super) topics: u32,
-    /// Connections, each with its own thread
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(super) connections: u32,
-    /// Requests in flight per connection
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(super) in_flight: u32,
+    #[command(flatten)]
+    pub(super) spread: SpreadArgs,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     pub(super) size: u32,
@@ -104,15 +111,8 @@ pub struct ConsumerArgs {
     pub(super) target: TargetArgs,
     #[command(flatten)]
     pub(super) amount: AmountArgs,
-    /// Pull from this many topics, named TOPIC-00000 and so on
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    pub(super) topics: u32,
-    /// Connections, each with its own thread and its own share of the queues
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(super) connections: u32,
-    /// Pulls in flight per connection, at most one per queue
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(super) in_flight: u32,
+    #[command(flatten)]
+    pub(super) spread: SpreadArgs,
     /// Consumer group named in the pulls
     #[arg(long, default_value = "rmq-lite-bench")]
     pub(super) group: String,
