@@ -126,7 +126,7 @@ async fn expired_under_a_reader() -> (Rig, TcpStream) {
     let mut settings = Settings::for_test();
     settings.broker.mapped_file_size_commit_log = 1 << 20;
     // At no hour, so that the keeper stays out of it.
-    settings.broker.delete_when = "99".to_owned();
+    "99".clone_into(&mut settings.broker.delete_when);
     let rig = Rig::with(settings).await;
     for number in 0..BIG_MESSAGES {
         let sent = rig.send("T", 0, &format!("{number:>30000}"), "").await;
