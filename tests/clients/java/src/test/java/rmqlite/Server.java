@@ -146,9 +146,14 @@ final class Server implements AutoCloseable {
         return server;
     }
 
+    /** The slave beside this master. */
+    Server slave() {
+        return beside.get(0);
+    }
+
     /** Waits until the slave beside this master has copied a topic. */
     void slaveKnows(String topic) {
-        beside.get(0).knows(topic);
+        slave().knows(topic);
     }
 
     /** Waits until this broker has a topic. */

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Properties;
 import java.util.Set;
 import java.util.TreeSet;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -67,5 +68,35 @@ class SlaveTest extends ClientTest {
             () -> producer.send(message(topic, "after")).getSendStatus() == SendStatus.SEND_OK);
         first.awaitAll(List.of("after"), SOON.plusSeconds(45));
         late.awaitAll(List.of("after"), SOON.plusSeconds(45));
+    }
+
+    private static long served(Server broker) throws Exception {
+        return Long.parseLong(Admin.of(broker).api.fetchBrokerRuntimeStats(broker.broker()).getTable().get("msgGetTotalTodayNow"));
+    }
+
+    /**
+     * A master that would have to read from its disk (here: that takes everything for old) suggests its slave, which may be read:
+     * the consumer goes there, and gets everything. A slave that finds nothing sends it back.
+     */
+    @Test
+    void aSlowConsumerIsSentToTheSlave() throws Exception {
+        Server group = closing(Server.group("brokerRole=SYNC_MASTER"));
+        group.awaitSlaves(1);
+        Server slave = group.slave();
+        String topic = Admin.of(group).createTopic(group, Names.unique("slow"), 1);
+        group.slaveKnows(topic);
+        List<String> bodies = send(producer(group), topic, "slow", 300);
+        Properties readable = new Properties();
+        readable.setProperty("slaveReadEnable", "true");
+        readable.setProperty("accessMessageInMemoryMaxRatio", "0");
+        for (Server broker : List.of(slave, group)) {
+            Admin.of(group).api.updateBrokerConfig(broker.broker(), readable);
+        }
+        Received received = consume(group, Names.unique("g"), topic, "*");
+        received.awaitAll(bodies, SOON.plusSeconds(20));
+        Until.holds("the slave has served some of it", SOON, () -> served(slave) > 0);
+        bodies.addAll(send(producer(group), topic, "fresh", 20));
+        received.awaitAll(bodies, SOON.plusSeconds(20));
+        assertEquals(bodies, received.bodiesInQueueOrder());
     }
 }
