@@ -1,6 +1,7 @@
 //! Several slaves of one master, what each of them copies, and slaves that cannot keep up: one that lags too far, that was
 //! away while the master deleted what it lacks, or whose disk is full.
 
+use rmq_lite::clock::Clock;
 use rmq_lite::config::Role;
 use rmq_lite::remoting::client::Client;
 use rmq_lite::server::Server;
@@ -312,4 +313,65 @@ async fn the_slaves_disk_is_full() {
     assert!(!names.iter().any(|name| name.contains("aside")), "{names:?}");
     master.stop().await;
     slave.stop().await;
+}
+
+/// The commands for a person: `replication` holds the log back and stops and starts the slave, and it and `status` tell of
+/// it. They find the server that runs here by its data directory.
+#[test]
+fn steered_by_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rmq-lite"));
+        command.env("RMQ_LITE_DATA_DIR", dir.path()).env_remove("RMQ_LITE_WEB").args(words);
+        command
+    };
+    let run = |words: &[&str]| {
+        let output = program(words).output().unwrap();
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "{words:?}: {out}{err}");
+        out
+    };
+    let ports = ["--namesrv-port", "0", "--broker-port", "0", "--slave-port", "0", "--web-port", "0"];
+    let start = [&["start", "--slave", "--json"][..], &ports].concat();
+    let mut server = program(&start)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.as_mut().unwrap()), &mut ready)
+        .unwrap();
+    let shown = |wanted: &str, words: &[&str]| {
+        let began = Clock::new();
+        let from_ms = began.now_ms();
+        loop {
+            let text = run(words);
+            if text.lines().any(|line| line.contains(wanted)) {
+                return;
+            }
+            assert!(began.now_ms() - from_ms < LIMIT.as_millis() as i64, "never {wanted:?}: {text}");
+        }
+    };
+    shown("in sync, 0 bytes and 0 ms behind", &["replication"]);
+    shown("slaves     1 of 1 in sync, 0 bytes and 0 ms behind", &["status"]);
+    run(&["replication", "pause"]);
+    shown("1 of 1 in sync, 0 bytes and 0 ms behind, paused", &["status"]);
+    run(&["replication", "lag", "50"]);
+    run(&["replication", "resume"]);
+    shown("log ends at 0", &["replication", "status"]);
+    run(&["replication", "stop", "slave"]);
+    shown("slave    stopped", &["replication"]);
+    shown("slaves     none", &["status"]);
+    run(&["replication", "start", "slave"]);
+    shown("slaves     1 of 1 in sync, 0 bytes and 0 ms behind", &["status"]);
+    let state: serde_json::Value = serde_json::from_str(&run(&["replication", "--json"])).unwrap();
+    assert_eq!(
+        (&state["master"]["paused"], &state["master"]["slaves"][0]["in_sync"]),
+        (&false.into(), &true.into())
+    );
+    let refused = program(&["replication", "stop", "namesrv"]).output().unwrap();
+    assert!(!refused.status.success());
+    run(&["stop"]);
+    assert!(server.wait().unwrap().success(), "{ready}");
 }
