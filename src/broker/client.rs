@@ -363,6 +363,7 @@ fn notify_members(name: &str, group: &ConsumerGroup) {
 pub(super) fn unregister_client(broker: &Arc<Broker>, call: Call<UnregisterClientRequestHeader>) -> Answer {
     if let Some(group) = &call.header.producer_group {
         broker.producers.leave(group, call.peer.id());
+        broker.producer_left(group, &call.peer);
     }
     if let Some(group) = &call.header.consumer_group {
         broker.consumer_left(group, &call.peer);

@@ -109,7 +109,7 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         // A 4.5 client's retry of a transaction's message: it was committed once.
         let retry = message.reconsume_times > 0 && (wishes.later.is_some() || dlq.is_some());
         if wishes.half && !retry {
-            transaction::put_half(broker, inner)?
+            transaction::put_half(broker, inner, &call.peer)?
         } else {
             timer::hide(broker, &mut inner)?;
             recall_handle = timer::recall::handle(broker, &inner, &config.topic_name, unique_key);

@@ -9,16 +9,16 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::Broker;
 use super::inner::InnerMessage;
-use super::name::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
+use super::name::{GROUP_BYTES_MAX, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 use crate::config::keys::BrokerRole;
-use crate::remoting::{Answer, Call, Outcome, Refusal};
+use crate::remoting::{Answer, Call, Outcome, Peer, Refusal};
 use crate::store::{PhysicalOffset, Receipt};
 use crate::wire::code::response;
 use crate::wire::command::Reply;
@@ -42,6 +42,8 @@ const GROUP: &str = "CID_RMQ_SYS_TRANS";
 const QUEUE_ID: i32 = 0;
 /// Undecided half messages at once; each is remembered with some 200 bytes.
 const HALVES_MAX: usize = 1_000_000;
+/// Groups whose last sender is remembered.
+const SENDERS_MAX: usize = 10_000;
 /// How often the producers of a half message were asked.
 pub(super) const CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
 /// Queue offset of a half message's first copy.
@@ -74,6 +76,8 @@ struct State {
     started_ms: i64,
     /// By the topic that messages are meant for.
     counts: HashMap<String, Counts>,
+    /// Who sent a half message last, by its group: a client's heartbeat can come half a minute later.
+    senders: HashMap<Box<str>, Weak<Peer>>,
 }
 
 /// What became of the half messages of one topic.
@@ -95,6 +99,22 @@ impl State {
             return change(counts);
         }
         change(self.counts.entry(topic.to_owned()).or_default());
+    }
+}
+
+impl State {
+    /// Notes who sent a half message of a group; says whether that is news.
+    fn sent(&mut self, group: &str, sender: &Arc<Peer>) -> bool {
+        if self.senders.get(group).is_some_and(|known| known.as_ptr() == Arc::as_ptr(sender)) {
+            return false;
+        }
+        if self.senders.len() >= SENDERS_MAX {
+            self.senders.retain(|_, sender| sender.strong_count() > 0);
+        }
+        if self.senders.len() < SENDERS_MAX && group.len() <= GROUP_BYTES_MAX {
+            self.senders.insert(group.into(), Arc::downgrade(sender));
+        }
+        true
     }
 }
 
@@ -157,8 +177,12 @@ pub(super) fn first_due(broker: &Broker, max: usize) -> (usize, Vec<Half>) {
     (state.table.len(), state.table.first_due(max).cloned().collect())
 }
 
-/// Stores a half message where it waits for its decision (`asyncPrepareMessage`).
-pub(super) fn put_half(broker: &Broker, mut message: InnerMessage) -> Result<Receipt, Refusal> {
+/// Stores a half message of this sender where it waits for its decision (`asyncPrepareMessage`).
+pub(super) fn put_half(
+    broker: &Broker,
+    mut message: InnerMessage,
+    sender: &Arc<Peer>,
+) -> Result<Receipt, Refusal> {
     let keys = broker.keys();
     if keys.reject_transaction_message {
         let remark =
@@ -192,6 +216,11 @@ pub(super) fn put_half(broker: &Broker, mut message: InnerMessage) -> Result<Rec
     };
     state.table.add(receipt.queue_offset.0, half);
     state.count(message.property(REAL_TOPIC), |counts| counts.undecided += 1);
+    let group = message.property(PGROUP).unwrap_or_default();
+    let now_ms = broker.clock.now_ms();
+    if state.sent(group, sender) && state.table.unpark(group, now_ms) {
+        broker.transactions.wake_before(&mut state, now_ms);
+    }
     broker.transactions.wake_before(&mut state, due_ms);
     Ok(receipt)
 }
@@ -396,6 +425,14 @@ impl Broker {
     pub(crate) fn transaction_counts(&self) -> Vec<(String, Counts)> {
         let state = self.transactions.lock();
         state.counts.iter().map(|(topic, counts)| (topic.clone(), *counts)).collect()
+    }
+
+    /// Forgets who sent half messages of a group last: a producer that says farewell is not asked any more.
+    pub(super) fn producer_left(&self, group: &str, peer: &Arc<Peer>) {
+        let mut state = self.transactions.lock();
+        if state.senders.get(group).is_some_and(|sender| sender.as_ptr() == Arc::as_ptr(peer)) {
+            state.senders.remove(group);
+        }
     }
 
     /// Asks producers about what waits for one of this group.

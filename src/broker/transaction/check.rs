@@ -1,13 +1,14 @@
 //! Asking producers what became of their half messages, and giving up on those that nobody knows.
 //!
 //! One task sleeps until the next half message is due. A question goes to any producer of the group that is
-//! connected; while there is none the half message waits, without losing checks, until one comes. Mirrors
+//! connected, or to the last sender while no producer has sent a heartbeat, which clients do every half minute; while
+//! there is none the half message waits, without losing checks, until one comes. Mirrors
 //! `TransactionalMessageServiceImpl.check`, `AbstractTransactionalMessageCheckListener` and
 //! `DefaultTransactionalMessageCheckListener`, which look at the whole queue in rounds and count checks that nobody
 //! was asked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 
@@ -126,7 +127,7 @@ fn look_at(broker: &Broker, state: &mut State, queue_offset: i64, now_ms: i64) -
         return give_up(broker, state, queue_offset, &half, &record, message);
     }
     let group = message.property(PGROUP).unwrap_or_default().to_owned();
-    let producers = live_producers(broker, &group);
+    let producers = live_producers(broker, state, &group);
     if producers.is_empty() {
         let limit_ms = (half.stored_ms + kept_ms).max(now_ms) + 1;
         state.table.park(queue_offset, &group, limit_ms);
@@ -264,9 +265,15 @@ fn question(
     Some(Request::new(request::CHECK_TRANSACTION_STATE, &header).with_body(body.freeze()))
 }
 
-fn live_producers(broker: &Broker, group: &str) -> Vec<Arc<Peer>> {
+/// Returns the producers of a group that are connected; before the first heartbeat of any, the last sender.
+fn live_producers(broker: &Broker, state: &State, group: &str) -> Vec<Arc<Peer>> {
     let members = broker.producers.members(group).into_iter();
-    members.map(|member| member.peer).filter(|peer| !peer.is_closed()).collect()
+    let live: Vec<_> = members.map(|member| member.peer).filter(|peer| !peer.is_closed()).collect();
+    if !live.is_empty() {
+        return live;
+    }
+    let sender = state.senders.get(group).and_then(Weak::upgrade);
+    sender.filter(|sender| !sender.is_closed()).into_iter().collect()
 }
 
 /// Asks one of the producers, another one each time; says whether a connection took the question.

@@ -275,6 +275,31 @@ async fn checks_until_decided() {
     assert_eq!(bodies(&kit, TRANS_HALF_TOPIC).len(), 3, "nothing is asked any more");
 }
 
+/// Before its first heartbeat the sender is asked; when it comes back after a restart, the next half message tells of it.
+#[tokio::test]
+async fn a_sender_without_a_heartbeat_is_asked() {
+    let kit = Kit::start(&[]).await;
+    let (mut stranger, mut client) = (kit.client().await, kit.client().await);
+    half(&mut stranger, "other", "").await;
+    let sent = half(&mut client, "half", "").await;
+    travel(&kit, 3).await;
+    // Both are of one group: who sent last answers for all.
+    let mut asked = [
+        client.asked(request::CHECK_TRANSACTION_STATE).await,
+        client.asked(request::CHECK_TRANSACTION_STATE).await,
+    ];
+    asked.sort_by_key(|asked| asked.body.to_vec());
+    assert_ne!(asked_about(&asked[0]).queue_offset, asked_about(&asked[1]).queue_offset);
+    assert_eq!(end(&mut client, &sent, COMMIT, true).await.code, response::SUCCESS);
+    drop(client);
+    let kit = kit.restart(&[]).await;
+    travel(&kit, 3_600).await;
+    let mut client = kit.client().await;
+    half(&mut client, "after", "").await;
+    client.asked(request::CHECK_TRANSACTION_STATE).await;
+    assert_eq!(bodies(&kit, "T"), ["half"]);
+}
+
 /// Without a producer no check is lost; the next one of the group is asked at once. After the last check the message
 /// is given up, and can be taken up again.
 #[tokio::test]
@@ -282,6 +307,8 @@ async fn given_up_and_resumed() {
     let kit = Kit::start(&[("transactionCheckInterval", "10000"), ("transactionCheckMax", "2")]).await;
     let mut client = kit.client().await;
     half(&mut client, "half", "").await;
+    // Who sent it says farewell: nobody is left to be asked.
+    client.call(request::UNREGISTER_CLIENT, &[("clientID", "p1"), ("producerGroup", "tx_p")], "").await;
     travel(&kit, 3_600).await;
     assert_eq!(bodies(&kit, TRANS_HALF_TOPIC), ["half"]);
     client.join("p1", "tx", "T").await;
