@@ -6,8 +6,8 @@
 //! transaction. Sends add nothing. A topic and a key go in, or an id; steps in order of time come out. There is no
 //! counterpart at Apache.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -22,45 +22,53 @@ use crate::wire::message::{self, MessageRecord, property_name};
 
 /// Topics under which messages for others wait.
 const HIDDEN: [&str; 4] = [SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
-/// Events that are kept; beyond it the oldest go. Each takes 80 bytes.
+/// Events that are kept; beyond it the oldest go. Each takes 40 bytes.
 const EVENTS_MAX: usize = 20_000;
-/// Pairs of group and topic whose names are kept for the next event; a power of two.
-const NAMES_KEPT: usize = 256;
+/// Names that are kept, of which events need at most half.
+const NAMES_MAX: usize = 2 * EVENTS_MAX;
+/// Names that are at hand for the next event without a search; a power of two.
+const NAMES_NEAR: usize = 4_096;
 /// Most messages of one answer.
 const MESSAGES_MAX: usize = 64;
 /// Most records that are looked at for one key in one topic.
 const RECORDS_MAX: usize = 64;
 
-/// What leaves no record in the store.
-#[derive(Clone, Debug)]
-enum Event {
-    Delivered { queue: Queue, from: i64, to: i64, messages: u32, client: SocketAddr },
-    Committed { queue: Queue, offset: i64 },
-    Acknowledged { queue: Queue, offset: i64, client: SocketAddr },
-    Decided { half: i64, commit: bool, asked: bool, client: SocketAddr },
-}
-
-/// A queue as a group sees it.
-#[derive(Clone, Debug)]
-struct Queue {
-    names: Arc<Names>,
+/// What leaves no record in the store; it is written down for every pull, and so it is a few numbers.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    at_ms: i64,
+    /// First offset of a delivery, or the one that was committed, acknowledged or decided about.
+    from: i64,
+    /// Behind the last offset of a delivery.
+    to: i64,
+    /// Which [`Names`].
+    names: u32,
     queue_id: i32,
+    /// Messages of a delivery.
+    messages: u32,
+    what: What,
 }
 
-/// A group and a topic.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Delivered,
+    Committed,
+    Acknowledged,
+    Decided { commit: bool, asked: bool },
+}
+
+/// Whom an event is about.
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Names {
     group: Box<str>,
     topic: Box<str>,
+    client: SocketAddr,
 }
 
-impl Queue {
-    fn holds(&self, record: &MessageRecord<'_>) -> bool {
-        self.queue_id == record.queue_id && *self.names.topic == *record.topic
-    }
-}
+/// The client of an event that tells of none.
+const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
-/// The latest events of one broker, with their times. The lock is a leaf.
+/// The latest events of one broker. The lock is a leaf.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     state: Mutex<State>,
@@ -68,48 +76,113 @@ pub(super) struct Events {
 
 #[derive(Debug, Default)]
 struct State {
-    latest: VecDeque<(i64, Event)>,
-    /// Names that events had lately, each at the place that [`place_of`] says: an event of a busy queue copies no text.
-    names: Vec<Option<Arc<Names>>>,
+    /// A ring, once it is full.
+    latest: Vec<Event>,
+    /// Where the oldest of a full ring is.
+    oldest: usize,
+    /// The names that events tell by number.
+    names: Vec<Arc<Names>>,
+    numbers: HashMap<Arc<Names>, u32>,
+    /// Numbers of names that events had lately, each at the place that [`place_of`] says.
+    near: Vec<u32>,
 }
 
 impl State {
-    fn queue(&mut self, group: &str, topic: &str, queue_id: i32) -> Queue {
-        if self.names.is_empty() {
-            self.names.resize(NAMES_KEPT, None);
+    #[inline]
+    fn number(&mut self, group: &str, topic: &str, client: SocketAddr) -> u32 {
+        let place = place_of(group, topic, client);
+        if let Some(number) = self.near.get(place)
+            && let Some(names) = self.names.get(*number as usize)
+            && *names.topic == *topic
+            && *names.group == *group
+            && names.client == client
+        {
+            return *number;
         }
-        let kept = &mut self.names[place_of(group, topic)];
-        let names = match kept {
-            Some(names) if *names.topic == *topic && *names.group == *group => names.clone(),
-            // The texts are copied: those of a request are part of its connection's read buffer, which they would keep.
-            _ => kept.insert(Arc::new(Names { group: group.into(), topic: topic.into() })).clone(),
-        };
-        Queue { names, queue_id }
+        self.far_number(group, topic, client, place)
     }
 
-    fn add(&mut self, at_ms: i64, event: Event) {
-        if self.latest.len() >= EVENTS_MAX {
-            self.latest.pop_front();
+    /// Looks names up, or gives them a number. The texts are copied: those of a request are part of its connection's read
+    /// buffer, which they would keep.
+    #[cold]
+    fn far_number(&mut self, group: &str, topic: &str, client: SocketAddr, place: usize) -> u32 {
+        if self.names.len() >= NAMES_MAX {
+            self.forget_names();
         }
-        self.latest.push_back((at_ms, event));
+        let names = Arc::new(Names { group: group.into(), topic: topic.into(), client });
+        let next = self.names.len() as u32;
+        let number = *self.numbers.entry(names.clone()).or_insert(next);
+        if number == next {
+            self.names.push(names);
+        }
+        self.near.resize(NAMES_NEAR, u32::MAX);
+        self.near[place] = number;
+        number
+    }
+
+    /// Keeps the names of the events that are there and gives them new numbers.
+    fn forget_names(&mut self) {
+        let former = std::mem::take(&mut self.names);
+        self.numbers.clear();
+        self.near.clear();
+        for event in &mut self.latest {
+            let names = &former[event.names as usize];
+            let next = self.names.len() as u32;
+            event.names = *self.numbers.entry(names.clone()).or_insert(next);
+            if event.names == next {
+                self.names.push(names.clone());
+            }
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, event: Event) {
+        if self.latest.len() < EVENTS_MAX {
+            self.latest.push(event);
+            return;
+        }
+        self.latest[self.oldest] = event;
+        self.oldest = (self.oldest + 1) % EVENTS_MAX;
     }
 }
 
-/// Says where the names of a group and a topic are kept; others may belong there, too.
-fn place_of(group: &str, topic: &str) -> usize {
-    let tail = |text: &str| {
-        let (mut bytes, text) = ([0; 8], text.as_bytes());
-        let tail = &text[text.len().saturating_sub(8)..];
-        bytes[..tail.len()].copy_from_slice(tail);
-        u64::from_le_bytes(bytes) ^ text.len() as u64
+/// Says where the number of names is kept; others may belong there, too.
+fn place_of(group: &str, topic: &str, client: SocketAddr) -> usize {
+    // Names that are alike mostly differ at their end.
+    let end = |text: &str| {
+        let bytes = text.as_bytes();
+        let end = bytes.last_chunk().map_or_else(
+            || bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+            |end| u64::from_le_bytes(*end),
+        );
+        end ^ bytes.len() as u64
     };
-    let mixed = (tail(group).rotate_left(32) ^ tail(topic)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> (u64::BITS - NAMES_KEPT.ilog2())) as usize
+    let all = end(group).rotate_left(32) ^ end(topic) ^ u64::from(client.port()).rotate_left(16);
+    (all.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - NAMES_NEAR.ilog2())) as usize
+}
+
+/// The events at one moment.
+struct Told {
+    events: Vec<Event>,
+    names: Vec<Arc<Names>>,
+}
+
+impl Told {
+    /// Returns the events, the oldest first, with their names.
+    fn all(&self) -> impl Iterator<Item = (&Event, &Names)> {
+        self.events.iter().map(|event| (event, &*self.names[event.names as usize]))
+    }
 }
 
 impl Events {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> Told {
+        let state = self.lock();
+        let (younger, older) = state.latest.split_at(state.oldest);
+        Told { events: [older, younger].concat(), names: state.names.clone() }
     }
 
     /// A client was given `messages` of those from `from` up to before `to`.
@@ -125,16 +198,17 @@ impl Events {
         client: SocketAddr,
     ) {
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let (from, to, what) = (range.0.0, range.1.0, What::Delivered);
         let mut state = self.lock();
-        let queue = state.queue(group, topic, queue_id);
-        state.add(at_ms, Event::Delivered { queue, from: range.0.0, to: range.1.0, messages, client });
+        let names = state.number(group, topic, client);
+        state.add(Event { at_ms, from, to, names, queue_id, messages, what });
     }
 
     /// A group has consumed everything before `offset`.
     pub(super) fn committed(&self, at_ms: i64, group: &str, topic: &str, queue_id: i32, offset: QueueOffset) {
         let mut state = self.lock();
-        let queue = state.queue(group, topic, queue_id);
-        state.add(at_ms, Event::Committed { queue, offset: offset.0 });
+        let names = state.number(group, topic, NOBODY);
+        state.add(Event::at(at_ms, offset.0, names, queue_id, What::Committed));
     }
 
     /// A group is done with the one message at `offset`, which it had popped.
@@ -148,13 +222,21 @@ impl Events {
         client: SocketAddr,
     ) {
         let mut state = self.lock();
-        let queue = state.queue(group, topic, queue_id);
-        state.add(at_ms, Event::Acknowledged { queue, offset, client });
+        let names = state.number(group, topic, client);
+        state.add(Event::at(at_ms, offset, names, queue_id, What::Acknowledged));
     }
 
     /// A producer has decided about the half message at `half`, on its own or because it was `asked`.
     pub(super) fn decided(&self, at_ms: i64, half: i64, commit: bool, asked: bool, client: SocketAddr) {
-        self.lock().add(at_ms, Event::Decided { half, commit, asked, client });
+        let mut state = self.lock();
+        let names = state.number("", "", client);
+        state.add(Event::at(at_ms, half, names, 0, What::Decided { commit, asked }));
+    }
+}
+
+impl Event {
+    fn at(at_ms: i64, offset: i64, names: u32, queue_id: i32, what: What) -> Self {
+        Self { at_ms, from: offset, to: offset, names, queue_id, messages: 0, what }
     }
 }
 
@@ -249,13 +331,13 @@ impl Broker {
             ..Step::of("sent", first)
         };
         let mut steps = vec![Step { topic: topic.clone(), ..sent }];
-        let events = self.events.lock().latest.clone();
+        let told = self.events.told();
         for record in &records {
             steps.push(self.stored(record));
             if record.topic == TRANS_HALF_TOPIC {
-                decisions(record, &events, &mut steps);
+                decisions(record, &told, &mut steps);
             } else if record.topic != SCHEDULE_TOPIC && record.topic != TIMER_TOPIC {
-                consumption(record, &events, &mut steps);
+                consumption(record, &told, &mut steps);
             }
         }
         // Sending and storing can fall into one millisecond, and clocks of clients are their own.
@@ -326,34 +408,27 @@ impl Step {
 }
 
 /// Adds who was given a message, and who has consumed it.
-fn consumption(record: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, steps: &mut Vec<Step>) {
+fn consumption(record: &MessageRecord<'_>, told: &Told, steps: &mut Vec<Step>) {
     let mut done = BTreeSet::new();
-    for (at_ms, event) in events {
-        let mut add = |what, names: &Names, client: Option<&SocketAddr>| {
-            let client = client.map(ToString::to_string);
+    for (event, names) in told.all() {
+        let decided = matches!(event.what, What::Decided { .. });
+        if decided || event.queue_id != record.queue_id || *names.topic != *record.topic {
+            continue;
+        }
+        let offset = record.queue_offset;
+        let mut add = |what, client: Option<SocketAddr>| {
+            let client = client.map(|client| client.to_string());
             let group = Some(names.group.to_string());
-            steps.push(Step { at_ms: *at_ms, group, client, ..Step::of(what, record) });
+            steps.push(Step { at_ms: event.at_ms, group, client, ..Step::of(what, record) });
         };
-        match event {
-            Event::Delivered { queue, from, to, messages, client }
-                if queue.holds(record) && (*from..*to).contains(&record.queue_offset) =>
-            {
-                let all = i64::from(*messages) == to - from;
-                add(if all { "delivered" } else { "filtered" }, &queue.names, Some(client));
+        match event.what {
+            What::Delivered if (event.from..event.to).contains(&offset) => {
+                let all = i64::from(event.messages) == event.to - event.from;
+                add(if all { "delivered" } else { "filtered" }, Some(names.client));
             }
-            Event::Committed { queue, offset }
-                if queue.holds(record)
-                    && *offset > record.queue_offset
-                    && done.insert(&*queue.names.group) =>
-            {
-                add("consumed", &queue.names, None);
-            }
-            Event::Acknowledged { queue, offset, client }
-                if queue.holds(record)
-                    && *offset == record.queue_offset
-                    && done.insert(&*queue.names.group) =>
-            {
-                add("consumed", &queue.names, Some(client));
+            What::Committed if event.from > offset && done.insert(&names.group) => add("consumed", None),
+            What::Acknowledged if event.from == offset && done.insert(&names.group) => {
+                add("consumed", Some(names.client));
             }
             _ => {}
         }
@@ -361,16 +436,16 @@ fn consumption(record: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, step
 }
 
 /// Adds how the transaction of a half message was decided.
-fn decisions(half: &MessageRecord<'_>, events: &VecDeque<(i64, Event)>, steps: &mut Vec<Step>) {
-    for (at_ms, event) in events {
-        if let Event::Decided { half: at, commit, asked, client } = event
-            && *at == half.physical_offset
+fn decisions(half: &MessageRecord<'_>, told: &Told, steps: &mut Vec<Step>) {
+    for (event, names) in told.all() {
+        if let What::Decided { commit, asked } = event.what
+            && event.from == half.physical_offset
         {
-            let what = if *commit { "committed" } else { "rolled back" };
+            let what = if commit { "committed" } else { "rolled back" };
             let times =
                 asked.then(|| half.property(transaction::CHECK_TIMES).and_then(|text| text.parse().ok()));
-            let client = Some(client.to_string());
-            steps.push(Step { at_ms: *at_ms, client, times: times.flatten(), ..Step::of(what, half) });
+            let client = Some(names.client.to_string());
+            steps.push(Step { at_ms: event.at_ms, client, times: times.flatten(), ..Step::of(what, half) });
         }
     }
 }

@@ -142,28 +142,31 @@ async fn nothing_to_tell() {
     for half in 0..EVENTS_MAX as i64 + 10 {
         events.decided(half, half, true, false, "127.0.0.1:1".parse().unwrap());
     }
-    let latest = &events.lock().latest;
-    assert_eq!((latest.len(), latest[0].0), (EVENTS_MAX, 10));
+    let told = events.told();
+    assert_eq!((told.events.len(), told.events[0].at_ms), (EVENTS_MAX, 10));
+    assert!(told.events.is_sorted_by_key(|event| event.at_ms));
 }
 
-/// Events of many groups and topics keep their own names, though only some are at hand for the next event; none is large.
+/// Events keep their own names, however many there are and though only some are at hand; none of it grows without end.
 #[test]
 fn names_of_events() {
-    assert!(size_of::<(i64, Event)>() <= 80);
+    assert!(size_of::<Event>() <= 40);
     let events = Events::default();
-    let all: Vec<_> =
-        (0..3 * NAMES_KEPT).map(|at| (format!("group-{at}"), format!("topic-{}", at % 7))).collect();
-    for (group, topic) in all.iter().chain(&all) {
-        events.committed(0, group, topic, 1, QueueOffset(2));
-        events.committed(0, topic, group, 1, QueueOffset(2));
-        events.committed(0, "", topic, 1, QueueOffset(2));
+    let client = |at: usize| SocketAddr::from(([127, 0, 0, 1], at as u16));
+    let mut wanted = std::collections::VecDeque::new();
+    for at in 0..3 * NAMES_MAX {
+        let (group, topic) = (format!("group-{}", at % 50_000), format!("topic-{}", at % 7));
+        events.delivered(at as i64, &group, &topic, 1, (QueueOffset(2), QueueOffset(3)), 1, client(at));
+        events.committed(at as i64, "", &topic, 1, QueueOffset(2));
+        wanted.push_back((group, topic.clone(), client(at)));
+        wanted.push_back((String::new(), topic, NOBODY));
     }
+    wanted.drain(..wanted.len() - EVENTS_MAX);
     let state = events.lock();
-    assert_eq!(state.names.len(), NAMES_KEPT);
-    let texts = all.iter().flat_map(|(group, topic)| [(&**group, &**topic), (topic, group), ("", topic)]);
-    let texts: Vec<_> = texts.collect();
-    for (at, (_, event)) in state.latest.iter().enumerate() {
-        let Event::Committed { queue, .. } = event else { panic!("{event:?}") };
-        assert_eq!((&*queue.names.group, &*queue.names.topic), texts[at % texts.len()]);
+    assert!(state.names.len() <= NAMES_MAX && state.numbers.len() == state.names.len());
+    drop(state);
+    let told = events.told();
+    for ((event, names), (group, topic, client)) in told.all().zip(&wanted) {
+        assert_eq!((&*names.group, &*names.topic, names.client), (&**group, &**topic, *client), "{event:?}");
     }
 }
