@@ -458,16 +458,13 @@ impl Request {
             start_offset: start.0,
             pop_time_ms: popped.pop_time_ms,
         };
-        let noted = check_point(broker, popped.revive_queue_id, &key, offsets, self.invisible_ms);
-        if let Err(refusal) = &noted {
-            tracing::warn!(
-                topic = place.topic,
-                group = place.group,
-                cause = refusal.remark,
-                "nothing is popped"
-            );
+        if let Err(refusal) = check_point(broker, popped.revive_queue_id, &key, offsets, self.invisible_ms) {
+            let (topic, group) = (place.topic, place.group);
+            tracing::warn!(topic, group, cause = refusal.remark, "nothing is popped");
+            return false;
         }
-        noted.is_ok()
+        broker.stats.topic(place.topic).group(place.group).check_pointed();
+        true
     }
 
     fn give(

@@ -352,6 +352,11 @@ impl Stats {
         self.topics.pin().get(topic).cloned()
     }
 
+    /// Returns the figures of a group on a topic, if it was given something there; for names from outside.
+    pub fn known_group(&self, group: &str, topic: &str) -> Option<Arc<GroupStats>> {
+        self.find_topic(topic)?.find_group(group)
+    }
+
     /// Forgets a deleted topic; what it counted stays in the totals.
     pub fn forget_topic(&self, topic: &str) {
         // Under the lock, so that nobody sums up between the two steps.
@@ -408,8 +413,7 @@ impl Stats {
 
     /// Returns messages handed out per second over the last minute (`tpsGroupGetNums`).
     pub fn group_get_tps(&self, group: &str, topic: &str, now_ms: i64) -> f64 {
-        let Some(stats) = self.find_topic(topic) else { return 0.0 };
-        let Some(group) = stats.find_group(group) else { return 0.0 };
+        let Some(group) = self.known_group(group, topic) else { return 0.0 };
         let (calls, value) = (GroupCount::GetCalls as usize, GroupCount::GetMessages as usize);
         lock(&group.history).windows(now_ms, &group.counts(), calls, value).minute.tps
     }

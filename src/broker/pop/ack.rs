@@ -125,10 +125,15 @@ fn key(place: Place<'_>, receipt: &Receipt) -> Key {
 
 fn ack(broker: &Broker, place: Place<'_>, receipt: &Receipt, offsets: &[i64]) -> Result<(), Refusal> {
     if receipt.revive_queue_id == ORDERLY {
-        return offsets.iter().try_for_each(|offset| ack_in_order(broker, place, receipt, *offset));
+        offsets.iter().try_for_each(|offset| ack_in_order(broker, place, receipt, *offset))?;
+    } else {
+        let key = key(place, receipt);
+        acknowledge(broker, receipt.revive_queue_id, &key, offsets, receipt.revive_time_ms())?;
     }
-    let key = key(place, receipt);
-    acknowledge(broker, receipt.revive_queue_id, &key, offsets, receipt.revive_time_ms())
+    if let Some(stats) = broker.stats.known_group(place.group, place.topic) {
+        stats.acked(offsets.len() as u64);
+    }
+    Ok(())
 }
 
 fn ack_in_order(broker: &Broker, place: Place<'_>, receipt: &Receipt, offset: i64) -> Result<(), Refusal> {
@@ -190,6 +195,9 @@ pub(in crate::broker) fn change_message_invisible_time(
         };
         let key_now = key(place, &renewed);
         check_point(broker, renewed.revive_queue_id, &key_now, &[header.offset], renewed.invisible_ms)?;
+        if let Some(stats) = broker.stats.known_group(place.group, place.topic) {
+            stats.check_pointed();
+        }
         ack(broker, place, &receipt, &[header.offset])?;
         renewed
     };

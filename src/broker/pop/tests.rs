@@ -110,6 +110,27 @@ async fn change(client: &mut RawClient, got: &Got, invisible: &str) -> Command {
     client.call(request::CHANGE_MESSAGE_INVISIBLETIME, &fields, "").await
 }
 
+/// Check points and acknowledgements are in the broker's figures; those of a group that was given nothing are not.
+#[tokio::test]
+async fn pops_and_acknowledgements_are_counted() {
+    let (kit, mut client) = start(1).await;
+    kit.put("T", 0, &["a", "b", "c"], "k\u{1}v\u{2}");
+    let first = pop(&mut client, &[]).await;
+    assert_eq!(ack(&mut client, &first[0]).await.code, response::SUCCESS);
+    assert_eq!(change(&mut client, &first[1], "30000").await.code, response::SUCCESS);
+    let totals = kit.broker.stats.totals();
+    assert_eq!((totals.check_points, totals.acks), (2, 2), "the change is both");
+    let of_another = [
+        ("consumerGroup", "h"),
+        ("topic", "T"),
+        ("queueId", "0"),
+        ("extraInfo", &first[2].receipt),
+        ("offset", "2"),
+    ];
+    client.call(request::ACK_MESSAGE, &of_another, "").await;
+    assert!(kit.broker.stats.known_group("h", "T").is_none());
+}
+
 /// Messages of all queues are given out once; what is acknowledged never comes again, the rest does when its time is
 /// over, counted, under its own topic's name.
 #[tokio::test]
