@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -68,6 +69,14 @@ abstract class ClientTest {
         return resource;
     }
 
+    /** Tells a client its NameServer and a name of its own. */
+    static void introduce(ClientConfig client, Server server, String kind) {
+        client.setNamesrvAddr(server.namesrv());
+        client.setInstanceName(Names.unique(kind));
+        // In the usual 3 s a cold JVM on a busy machine has not always read the answer.
+        client.setMqClientApiTimeout(10_000);
+    }
+
     DefaultMQProducer producer(Server server) throws MQClientException {
         DefaultMQProducer producer = newProducer(server);
         producer.start();
@@ -76,8 +85,7 @@ abstract class ClientTest {
 
     DefaultMQProducer newProducer(Server server) {
         DefaultMQProducer producer = new DefaultMQProducer(Names.unique("pg"));
-        producer.setNamesrvAddr(server.namesrv());
-        producer.setInstanceName(Names.unique("p"));
+        introduce(producer, server, "p");
         producer.setSendMsgTimeout(10_000);
         closing(producer::shutdown);
         return producer;
@@ -86,8 +94,7 @@ abstract class ClientTest {
     /** A push consumer that is not started yet and begins at the first message. */
     DefaultMQPushConsumer newPushConsumer(Server server, String group) {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
-        consumer.setNamesrvAddr(server.namesrv());
-        consumer.setInstanceName(Names.unique("c"));
+        introduce(consumer, server, "c");
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeThreadMin(2);
         consumer.setConsumeThreadMax(2);
@@ -106,8 +113,7 @@ abstract class ClientTest {
 
     DefaultMQPullConsumer pullConsumer(Server server, String group) throws MQClientException {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(group);
-        consumer.setNamesrvAddr(server.namesrv());
-        consumer.setInstanceName(Names.unique("pull"));
+        introduce(consumer, server, "pull");
         closing(consumer::shutdown);
         consumer.start();
         return consumer;
@@ -115,8 +121,7 @@ abstract class ClientTest {
 
     DefaultLitePullConsumer newLitePullConsumer(Server server, String group) {
         DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
-        consumer.setNamesrvAddr(server.namesrv());
-        consumer.setInstanceName(Names.unique("lite"));
+        introduce(consumer, server, "lite");
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         closing(consumer::shutdown);
         return consumer;

@@ -107,6 +107,7 @@ final class Peer implements AutoCloseable {
     private static void consume(boolean orderly, String namesrv, String group, String topic) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
         consumer.setNamesrvAddr(namesrv);
+        consumer.setMqClientApiTimeout(10_000);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, "*");
         // Said before the message counts as consumed: whoever kills this process knows of all that it has committed.
@@ -130,6 +131,7 @@ final class Peer implements AutoCloseable {
         System.out.println("serialize type " + RemotingCommand.getSerializeTypeConfigInThisServer());
         DefaultMQProducer producer = new DefaultMQProducer("pg_" + topic);
         producer.setNamesrvAddr(namesrv);
+        producer.setMqClientApiTimeout(10_000);
         producer.start();
         List<String> bodies = new ArrayList<>();
         List<Message> batch = new ArrayList<>();
@@ -142,6 +144,7 @@ final class Peer implements AutoCloseable {
         producer.send(batch);
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer("cg_" + topic);
         consumer.setNamesrvAddr(namesrv);
+        consumer.setMqClientApiTimeout(10_000);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, "T || U");
         Received received = new Received(consumer);

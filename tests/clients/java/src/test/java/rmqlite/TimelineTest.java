@@ -87,8 +87,7 @@ class TimelineTest extends ClientTest {
         Until.holds("it is delivered", SOON, () -> server.get("/api/v1/delayed").contains("\"total\":0,"));
 
         TransactionMQProducer producer = new TransactionMQProducer(Names.unique("p"));
-        producer.setNamesrvAddr(server.namesrv());
-        producer.setInstanceName(Names.unique("c"));
+        introduce(producer, server, "c");
         AtomicInteger checks = new AtomicInteger();
         producer.setTransactionListener(new TransactionListener() {
             @Override

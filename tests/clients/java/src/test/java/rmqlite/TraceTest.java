@@ -28,8 +28,7 @@ class TraceTest extends ClientTest {
 
     private Received tracingConsumer(String group, String topic) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group, true, null);
-        consumer.setNamesrvAddr(server.namesrv());
-        consumer.setInstanceName(Names.unique("c"));
+        introduce(consumer, server, "c");
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, "*");
         closing(consumer::shutdown);
@@ -45,8 +44,7 @@ class TraceTest extends ClientTest {
         String topic = Admin.of(server).createTopic(server, Names.unique("traced"), 2);
         String group = Names.unique("g");
         DefaultMQProducer producer = new DefaultMQProducer(Names.unique("pg"), true, null);
-        producer.setNamesrvAddr(server.namesrv());
-        producer.setInstanceName(Names.unique("p"));
+        introduce(producer, server, "p");
         closing(producer::shutdown);
         producer.start();
         Received received = tracingConsumer(group, topic);
@@ -67,8 +65,7 @@ class TraceTest extends ClientTest {
         Oracle.apacheFails(server, "its trace topic is off by default");
         String topic = Admin.of(server).createTopic(server, Names.unique("traced"), 1);
         TransactionMQProducer producer = new TransactionMQProducer(null, Names.unique("tx"), null, true, null);
-        producer.setNamesrvAddr(server.namesrv());
-        producer.setInstanceName(Names.unique("tx"));
+        introduce(producer, server, "tx");
         producer.setTransactionListener(new TransactionListener() {
             @Override
             public LocalTransactionState executeLocalTransaction(Message message, Object arg) {

@@ -80,8 +80,7 @@ class TransactionTest extends ClientTest {
 
     private TransactionMQProducer producer(Server server, String group, TransactionListener listener) throws Exception {
         TransactionMQProducer producer = new TransactionMQProducer(group);
-        producer.setNamesrvAddr(server.namesrv());
-        producer.setInstanceName(Names.unique("tx"));
+        introduce(producer, server, "tx");
         producer.setSendMsgTimeout(10_000);
         producer.setTransactionListener(listener);
         closing(producer::shutdown);
