@@ -264,7 +264,7 @@ async fn where_it_listens() {
     let (namesrv, dir) = (server.text("namesrv").to_owned(), PathBuf::from(server.text("data_dir")));
     assert!(namesrv.starts_with("127.0.0.3:") && dir.starts_with(home.0.path()) && dir.exists());
     assert_eq!(route(&namesrv, "TBW102").await.broker_datas[0].broker_addrs[&0], "broker.example:77");
-    let elsewhere = namesrv.replace("127.0.0.3", "127.0.0.1");
+    let elsewhere = namesrv.replace("127.0.0.3", "127.0.0.4"); // on which no other test listens
     assert!(Client::connect(&elsewhere, &Clock::new(), &Lifecycle::new()).await.is_err());
     let (code, more, _) = server.terminate();
     assert_eq!((code, more.as_str()), (Some(0), ""), "one line is all");
@@ -488,7 +488,7 @@ async fn roles_by_the_names_of_scripts() {
         "brokerName=b\nlistenPort=0\nstorePathRootDir=store\nbrokerIP1=127.0.0.1\n",
     )
     .unwrap();
-    let mut broker = script("mqbroker", &["-c", "broker.conf", "-n", &both])
+    let mut broker = script("mqbroker", &["-c", "broker.conf", "--bind", "127.0.0.1", "-n", &both])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

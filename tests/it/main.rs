@@ -14,6 +14,7 @@ mod ha_slaves;
 mod kill;
 mod kit;
 mod plain;
+mod registration;
 mod store;
 mod tidy;
 mod web;
