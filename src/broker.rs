@@ -428,11 +428,11 @@ impl Broker {
     fn save_changed(&self) {
         let offsets_file = self.config_dir.join(OFFSETS_FILE);
         // A slave keeps its master's progress of what is due, and has none of its own.
-        let schedule = if self.slave.is_none() { self.schedule.save() } else { Ok(false) };
+        let schedule = if self.slave.is_none() { self.schedule.save(&self.store) } else { Ok(false) };
         let saved = [
             self.topics.save(),
             self.groups.save(),
-            self.offsets.save(&offsets_file),
+            self.offsets.save(&offsets_file, &self.store),
             schedule,
             self.consumer_filters.save(),
             self.pop.modes.save(),

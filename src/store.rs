@@ -36,7 +36,7 @@ pub mod timer;
 mod types;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-pub use disk::{Disk, FileSystem};
+pub use disk::{Disk, FileSystem, replace};
 pub use error::{Error, PutError};
 pub use options::{FlushDiskType, StoreOptions};
 pub use put::{QueueSlot, Receipt};
@@ -181,6 +181,11 @@ impl MessageStore {
     /// Sets who is told of arrivals; replaces a former listener.
     pub fn on_arrival(&self, listener: ArrivalListener) {
         self.listener.store(Some(Arc::new(listener)));
+    }
+
+    /// Returns the file system that the store works on, for files that belong to it.
+    pub fn disk(&self) -> &dyn FileSystem {
+        &*self.disk
     }
 
     /// Returns where the commit log begins.

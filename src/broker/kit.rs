@@ -17,7 +17,7 @@ use crate::config::keys::{BrokerKeys, Machine, Origin, Timings};
 use crate::faults::Faults;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::Listener;
-use crate::store::{MessageStore, NewMessage, QueueOffset};
+use crate::store::{Disk, FileSystem, MessageStore, NewMessage, QueueOffset};
 use crate::wire::command::{Command, FRAME_BYTES_MAX, Reply, Request, frame_length};
 use crate::wire::fields::{FieldList, FieldText};
 
@@ -56,14 +56,19 @@ impl Kit {
     }
 
     async fn restart_with(self, settings: &[(&str, &str)], clock: Clock) -> Self {
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let folder = self.stopped().await;
+        Self::start_in(folder, all, clock).await
+    }
+
+    /// Stops the broker in order; returns its directory.
+    pub(super) async fn stopped(self) -> Arc<tempfile::TempDir> {
         self.broker.stop(&self.life).await;
         assert!(self.life.stop(Duration::from_secs(30)).await, "every task ends");
         self.broker.store.stop();
         self.life.join_threads();
-        let (folder, mut all) = (self.folder.clone(), self.settings.clone());
-        all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        drop(self);
-        Self::start_in(folder, all, clock).await
+        self.folder.clone()
     }
 
     /// Starts the broker again as after kill -9: its store was not stopped. Configuration files are written, the
@@ -79,6 +84,16 @@ impl Kit {
     }
 
     async fn start_in(folder: Arc<tempfile::TempDir>, settings: Vec<(String, String)>, clock: Clock) -> Self {
+        Self::start_on(Arc::new(Disk), folder, settings, clock).await
+    }
+
+    /// Starts a broker whose store works on this file system, on the data of a directory.
+    pub(super) async fn start_on(
+        disk: Arc<dyn FileSystem>,
+        folder: Arc<tempfile::TempDir>,
+        settings: Vec<(String, String)>,
+        clock: Clock,
+    ) -> Self {
         let machine = Machine { home: None, data_home: None, host_name: "machine".to_owned(), cores: 2 };
         let mut keys = BrokerKeys::default_on(&machine, Timings::Apache);
         let root = folder.path().join("store");
@@ -93,7 +108,8 @@ impl Kit {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bound = socket.local_addr().unwrap();
         let faults = Faults::default();
-        let store = MessageStore::open(store_options(&keys, bound), clock.clone(), faults.clone()).unwrap();
+        let store = MessageStore::open_on(disk, store_options(&keys, bound), clock.clone(), faults.clone());
+        let store = store.unwrap();
         let config_file = folder.path().join("broker.conf");
         let options = BrokerOptions {
             config_dir: keys.config_dir(),

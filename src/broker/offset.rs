@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Broker;
 use super::persist::{self, PersistError};
 use crate::remoting::{Answer, Call, Outcome, Refusal};
-use crate::store::{Boundary, QueueOffset};
+use crate::store::{Boundary, MessageStore, QueueOffset};
 use crate::wire::body::offset::ConsumerOffsetSerializeWrapper;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
@@ -173,13 +173,18 @@ impl ConsumerOffsets {
         ConsumerOffsetSerializeWrapper { offset_table: rows.collect(), ..Default::default() }
     }
 
-    /// Writes the file if it lacks a change; says whether it did. Blocks.
-    pub fn save(&self, file: &Path) -> Result<bool, PersistError> {
+    /// Writes the file if it lacks a change, and what was consumed is on the disk: other messages would come in its place
+    /// after a power cut, and be passed over. Says whether it did. Blocks.
+    pub fn save(&self, file: &Path, store: &MessageStore) -> Result<bool, PersistError> {
         let version = self.version();
         if self.saved.load(Ordering::Relaxed) == version {
             return Ok(false);
         }
-        persist::save(file, &self.snapshot())?;
+        let snapshot = self.snapshot();
+        if !store.settle() {
+            return Ok(false);
+        }
+        persist::save(file, &snapshot)?;
         self.saved.store(version, Ordering::Relaxed);
         Ok(true)
     }

@@ -6,13 +6,14 @@
 //! in place, where a crash can leave half of it. Both functions block.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::store::{self, Disk, FileSystem};
 use crate::wire::fastjson;
 
 /// Largest file that is read; a hundred thousand topics take a fifth of it.
@@ -31,6 +32,9 @@ pub enum PersistError {
         /// Its answer.
         cause: io::Error,
     },
+    /// A file could not be replaced.
+    #[error(transparent)]
+    Replace(#[from] store::Error),
     /// Neither the file nor its backup can be understood.
     #[error("{} and its .bak cannot be read: {problem}; repair one of them or move both away", path.display())]
     Broken {
@@ -71,19 +75,11 @@ pub fn save<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), Persist
 
 /// Replaces a file by this text; returns once it is on the disk.
 pub fn save_text(path: &Path, text: &str) -> Result<(), PersistError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed("create", folder))?;
-    let fresh = beside(path, ".tmp");
-    let mut file = File::create(&fresh).map_err(failed("create", &fresh))?;
-    file.write_all(text.as_bytes()).map_err(failed("write", &fresh))?;
-    file.sync_all().map_err(failed("flush", &fresh))?;
-    drop(file);
-    match fs::rename(path, beside(path, ".bak")) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed("rename", path)(cause)),
-        Ok(()) | Err(_) => {}
-    }
-    fs::rename(&fresh, path).map_err(failed("rename", &fresh))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("flush", folder))
+    save_text_on(&Disk, path, text)
+}
+
+fn save_text_on(disk: &dyn FileSystem, path: &Path, text: &str) -> Result<(), PersistError> {
+    Ok(store::replace(disk, path, text.as_bytes(), Some(&beside(path, ".bak")))?)
 }
 
 enum Read<T> {
@@ -129,6 +125,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::store::tests::fragile::{self, Fragile};
 
     type Table = BTreeMap<String, i32>;
 
@@ -164,6 +161,56 @@ mod tests {
         fs::remove_file(&path).unwrap_or_default();
         assert_eq!(load(&path).unwrap(), Some(table(1)));
         assert!(beside(&path, ".broken").exists());
+    }
+
+    /// What a power cut leaves of a file that is written again and again: what was written last, or what was being written;
+    /// never nothing, never half of it. So does a cut after a start that found it so.
+    #[test]
+    fn a_power_cut_leaves_the_old_or_the_new() {
+        let mut images = 0;
+        for seed in 0..60 {
+            let folder = fragile::scratch();
+            let writes = |root: &Path, disk: &Fragile, from: i32| {
+                let path = root.join("store/config/t.json");
+                for value in from..from + 6 {
+                    // Of many lengths, so that half of one is not another.
+                    let text = format!("{{\"a\":{value}{}}}", " ".repeat(value as usize * 300));
+                    save_text_on(disk, &path, &text).unwrap();
+                    disk.promise(value.into(), 0);
+                    disk.look("a save");
+                }
+            };
+            let found = |root: &Path| {
+                let table: Option<Table> = load(&root.join("store/config/t.json")).unwrap();
+                table.map_or(0, |table| table["a"])
+            };
+            let disk = Fragile::new(folder.path(), seed, 60);
+            writes(folder.path(), &disk, 1);
+            for drawn in disk.take() {
+                let folder = fragile::scratch();
+                fragile::write_image(&drawn.image, folder.path());
+                let first = found(folder.path());
+                let acked = i32::try_from(drawn.acked).unwrap();
+                assert!(
+                    first == acked || first == acked + 1,
+                    "seed {seed}: {first}, and {acked} was acknowledged"
+                );
+                let disk = Fragile::new(folder.path(), seed, 20);
+                disk.promise(first.into(), 0);
+                writes(folder.path(), &disk, first + 1);
+                for again in disk.take() {
+                    images += 1;
+                    let folder = fragile::scratch();
+                    fragile::write_image(&again.image, folder.path());
+                    let (second, acked) = (found(folder.path()), i32::try_from(again.acked).unwrap());
+                    assert!(
+                        second == acked || second == acked + 1,
+                        "seed {seed}: {second} after {first}, {acked}"
+                    );
+                }
+            }
+        }
+        assert!(images > 1_000, "{images}");
     }
 
     /// Two broken files stop the start with both names, rather than beginning with an empty table.

@@ -160,10 +160,10 @@ impl Schedule {
         *self.lock() = Progress { offsets: offset_table, version: data_version, saved: data_version };
     }
 
-    /// Writes the file if something was delivered since; says whether it did. Blocks.
-    pub fn save(&self) -> Result<bool, PersistError> {
+    /// Writes the file if something was delivered since, and that is on the disk; says whether it did. Blocks.
+    pub fn save(&self, store: &MessageStore) -> Result<bool, PersistError> {
         let snapshot = self.snapshot();
-        if self.lock().saved == snapshot.data_version {
+        if self.lock().saved == snapshot.data_version || !store.settle() {
             return Ok(false);
         }
         persist::save(&self.path, &snapshot)?;

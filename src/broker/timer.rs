@@ -47,6 +47,8 @@ use waiting::{Before, Timer, Waiting};
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod power_cut;
+#[cfg(test)]
 mod tests;
 
 /// Messages that are read in one go, before others may run.
@@ -236,7 +238,8 @@ impl Timers {
         }
     }
 
-    /// Writes the checkpoint if something has changed since, at the end also wheel and log. Blocks.
+    /// Writes the checkpoint if something has changed since, at the end also wheel and log; does nothing while what was
+    /// delivered is not on the disk. Blocks.
     pub(super) fn save(&self, broker: &Broker) -> io::Result<()> {
         let state = self.lock();
         // Before everything of the time before the start is read, the files of that time are better.
@@ -253,23 +256,32 @@ impl Timers {
         let mut checkpoint = self.checkpoint_of(&state, progress.first_waiting, now_ms);
         let (version, metrics) = (state.version, metrics_of(&state));
         let waiting = (ends && !state.waiting.is_empty()).then(|| state.waiting.offsets());
+        // The checkpoint on the disk names the wheel and log that are there.
+        let named = state.saved.is_none();
         drop(state);
+        let disk = broker.store.disk();
+        if !broker.store.settle() {
+            return Ok(());
+        }
         if let Some(offsets) = waiting {
+            if named {
+                checkpoint.save(disk, &self.checkpoint_file, &progress).map_err(io::Error::other)?;
+            }
             let timers: Vec<_> =
                 offsets.into_iter().filter_map(|offset| waiting_timer(&broker.store, offset)).collect();
             let last = waiting_timer(&broker.store, progress.next_unread - 1);
             let last = last.filter(|last| timers.last() != Some(last));
-            let end = self.files.write(&timers, last, checkpoint.last_read_time_ms, now_ms)?;
+            let end = self.files.write(disk, &timers, last, checkpoint.last_read_time_ms, now_ms)?;
             checkpoint.last_timer_log_flush_pos = end;
             checkpoint.last_timer_queue_offset = progress.next_unread;
             checkpoint.master_timer_queue_offset = progress.next_unread;
         }
-        checkpoint.save(&self.checkpoint_file, &progress)?;
+        checkpoint.save(disk, &self.checkpoint_file, &progress).map_err(io::Error::other)?;
         std::fs::write(&self.metrics_file, metrics)?;
         let removed = self.lock().saved.replace(version).is_none();
         if removed && !ends {
             // They say what waited at the last stop; from now on the topic is read again.
-            self.files.remove()?;
+            self.files.remove(disk)?;
         }
         Ok(())
     }

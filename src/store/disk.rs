@@ -66,6 +66,11 @@ pub trait FileSystem: Debug + Send + Sync {
         std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
     }
 
+    /// Gives a file another name of the same volume, in one step, in place of the file that may have it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
     /// Deletes a file; one that is not there is no error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
@@ -160,6 +165,36 @@ impl FileSystem for Disk {
             }
         }
     }
+}
+
+/// Replaces a file: a power cut leaves the old one or the new one, whole. Returns once the new one is on the disk. With
+/// `backup` the old one gets that name, and for a moment has only that. Blocks.
+pub fn replace(
+    disk: &dyn FileSystem,
+    path: &Path,
+    bytes: &[u8],
+    backup: Option<&Path>,
+) -> Result<(), super::Error> {
+    use super::Error;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    // Whose names are sure only when the directories that hold them are flushed.
+    let made: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".tmp");
+    let fresh = Path::new(&fresh);
+    let file = disk.create(fresh, bytes.len() as u64).map_err(Error::io("create", fresh))?;
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0).map_err(Error::io("write", fresh))?;
+    disk.sync(&file).map_err(Error::io("flush", fresh))?;
+    drop(file);
+    if let Some(backup) = backup {
+        absent_is_fine(disk.rename(path, backup)).map_err(Error::io("rename", path))?;
+    }
+    disk.rename(fresh, path).map_err(Error::io("rename", fresh))?;
+    disk.sync_dir(dir).map_err(Error::io("flush", dir))?;
+    for parent in made.iter().filter_map(|dir| dir.parent()) {
+        disk.sync_dir(parent).map_err(Error::io("flush", parent))?;
+    }
+    Ok(())
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

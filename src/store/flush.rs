@@ -293,6 +293,18 @@ impl MessageStore {
         Ok(true)
     }
 
+    /// Returns once everything that was put before is on the disk; says whether it is. If not, nothing may be written down
+    /// that follows from it: after a power cut it would be known, and the messages gone. Blocks.
+    pub fn settle(&self) -> bool {
+        let end = self.log.written();
+        if self.flushed.get() < end
+            && let Err(error) = self.flush_commit_log(0)
+        {
+            tracing::error!(%error, "flush failed");
+        }
+        self.flushed.get() >= end
+    }
+
     /// Fails once a flush has failed.
     pub(crate) fn check_poison(&self) -> Result<(), Error> {
         if self.is_refused(Refusal::Poisoned) {

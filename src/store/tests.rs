@@ -4,7 +4,7 @@
 mod basics;
 mod crash;
 mod flushing;
-mod fragile;
+pub(crate) mod fragile;
 mod moody;
 mod power_cut;
 mod safety;

@@ -27,11 +27,13 @@
 //! message, hash of its real topic (4), 0 (8).
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Error;
+use super::disk::{FileSystem, replace};
 use crate::wire::body::data_version::DataVersion;
 use crate::wire::message::MAGIC_BLANK;
 
@@ -157,7 +159,7 @@ impl TimerCheckpoint {
     }
 
     /// Replaces a checkpoint file; returns once it is on the disk. Blocks.
-    pub fn save(&self, path: &Path, progress: &TimerProgress) -> io::Result<()> {
+    pub fn save(&self, disk: &dyn FileSystem, path: &Path, progress: &TimerProgress) -> Result<(), Error> {
         let mut bytes = vec![0; CHECKPOINT_FILE_BYTES];
         let public = self.encode();
         bytes[..56].copy_from_slice(&public);
@@ -168,14 +170,7 @@ impl TimerCheckpoint {
         for (place, number) in bytes[128..160].chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_be_bytes());
         }
-        let fresh = path.with_extension("tmp");
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = File::create(&fresh)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
+        replace(disk, path, &bytes, None)
     }
 }
 
@@ -209,18 +204,19 @@ impl TimerFiles {
     ///
     /// `last_read` is the last message that was read from the topic, if it does not wait any more: the log names it
     /// last, because Apache reads on behind the last message of the log. Its unit is in the slot before
-    /// `last_read_time_ms`, where nobody looks. Blocks.
+    /// `last_read_time_ms`, where nobody looks. Returns once all is on the disk: then a checkpoint may name it. Until then
+    /// none may name what was there before. Blocks.
     pub fn write(
         &self,
+        disk: &dyn FileSystem,
         waiting: &[WaitingTimer],
         last_read: Option<WaitingTimer>,
         last_read_time_ms: i64,
         now_ms: i64,
     ) -> io::Result<i64> {
-        self.remove()?;
-        fs::create_dir_all(self.log())?;
+        self.remove(disk)?;
         let mut slots: HashMap<i64, Slot> = HashMap::new();
-        let mut log = LogWriter { files: self, file: None, end: 0, units: Vec::new(), units_at: 0 };
+        let mut log = LogWriter { files: self, disk, file: None, end: 0, units: Vec::new(), units_at: 0 };
         let past =
             WaitingTimer { out_ms: last_read_time_ms - self.precision_ms, ..last_read.unwrap_or(NO_TIMER) };
         for timer in waiting.iter().chain(last_read.is_some().then_some(&past)) {
@@ -236,8 +232,7 @@ impl TimerFiles {
             slot.count += if timer.delete { -1 } else { 1 };
         }
         let end = log.finish()?;
-        let wheel = File::create(self.wheel())?;
-        wheel.set_len((SLOTS * SLOT_BYTES) as u64)?;
+        let wheel = disk.create(&self.wheel(), (SLOTS * SLOT_BYTES) as u64)?;
         for (index, slot) in slots {
             let mut bytes = Vec::with_capacity(SLOT_BYTES as usize);
             bytes.extend_from_slice(&slot.time.to_be_bytes());
@@ -247,7 +242,9 @@ impl TimerFiles {
             bytes.extend_from_slice(&0_i32.to_be_bytes());
             wheel.write_all_at(&bytes, (index * SLOT_BYTES) as u64)?;
         }
-        wheel.sync_all()?;
+        disk.sync(&wheel)?;
+        disk.sync_dir(&self.log())?;
+        disk.sync_dir(&self.root)?;
         Ok(end)
     }
 
@@ -278,11 +275,10 @@ impl TimerFiles {
     }
 
     /// Removes wheel and log, if they are there. Blocks.
-    pub fn remove(&self) -> io::Result<()> {
-        let missing = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
+    pub fn remove(&self, disk: &dyn FileSystem) -> io::Result<()> {
         // The log first: a wheel without its log is empty, a log without its wheel is read again.
-        fs::remove_dir_all(self.log()).or_else(|cause| if missing(&cause) { Ok(()) } else { Err(cause) })?;
-        fs::remove_file(self.wheel()).or_else(|cause| if missing(&cause) { Ok(()) } else { Err(cause) })
+        disk.remove_dir(&self.log())?;
+        disk.remove(&self.wheel())
     }
 }
 
@@ -292,6 +288,7 @@ const NO_TIMER: WaitingTimer =
 /// Appends units to the files of the log.
 struct LogWriter<'a> {
     files: &'a TimerFiles,
+    disk: &'a dyn FileSystem,
     file: Option<File>,
     end: i64,
     /// Units that are not written yet, and where they begin.
@@ -313,9 +310,7 @@ impl LogWriter<'_> {
         }
         if self.file.is_none() {
             let path = self.files.log().join(format!("{:020}", self.end));
-            let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-            file.set_len(size as u64)?;
-            self.file = Some(file);
+            self.file = Some(self.disk.create(&path, size as u64)?);
             self.units_at = self.end;
         }
         let at = self.end;
@@ -339,7 +334,7 @@ impl LogWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         if let Some(file) = &self.file {
             file.write_all_at(&self.units, (self.units_at % self.files.log_file_bytes) as u64)?;
-            file.sync_all()?;
+            self.disk.sync(file)?;
         }
         self.units.clear();
         self.units_at = self.end;
@@ -355,6 +350,7 @@ impl LogWriter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Disk;
 
     fn files(root: &Path, log_file_bytes: i64) -> TimerFiles {
         TimerFiles { root: root.to_owned(), precision_ms: 1_000, log_file_bytes }
@@ -379,7 +375,7 @@ mod tests {
             data_version: version,
         };
         let progress = TimerProgress { next_unread: 9, first_waiting: 3, delivered: (11, 12) };
-        checkpoint.save(&path, &progress).unwrap();
+        checkpoint.save(&Disk, &path, &progress).unwrap();
         assert_eq!(TimerCheckpoint::load(&path).unwrap(), Some((checkpoint, Some(progress))));
         let mut bytes = fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 4096);
@@ -403,7 +399,7 @@ mod tests {
         let now_ms = second * 1000;
         let waiting =
             [timer(now_ms + 5_100, 1_000), timer(now_ms + 9_000, 2_000), timer(now_ms + 5_900, 3_000)];
-        let end = files.write(&waiting, Some(timer(now_ms - 50_000, 4_000)), now_ms, now_ms).unwrap();
+        let end = files.write(&Disk, &waiting, Some(timer(now_ms - 50_000, 4_000)), now_ms, now_ms).unwrap();
         // Three units and a blank end in a file of 200 bytes.
         assert_eq!(end, 252);
         let file = |at: i64| fs::read(folder.path().join(format!("timerlog/{at:020}"))).unwrap();
@@ -429,8 +425,8 @@ mod tests {
         };
         assert_eq!(slot(second + 5), (second + 5, 0, 104, 2));
         assert_eq!(slot(second + 9), (second + 9, 52, 52, 1));
-        files.remove().unwrap();
-        files.remove().unwrap();
+        files.remove(&Disk).unwrap();
+        files.remove(&Disk).unwrap();
         assert!(!folder.path().join("timerwheel").exists() && !folder.path().join("timerlog").exists());
     }
 }

@@ -15,13 +15,21 @@ use std::path::PathBuf;
 use super::*;
 
 const SECTOR_BYTES: usize = 512;
+/// A file longer than this is not looked at, and is in no image.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A directory in memory if there is one: an image is gone in milliseconds.
+pub(crate) fn scratch() -> TempDir {
+    let shm = Path::new("/dev/shm");
+    if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap()
+}
 
 /// A small random number generator (splitmix64), so that a seed always means the same.
 #[derive(Clone, Debug)]
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -29,12 +37,12 @@ impl Random {
     }
 
     /// Returns a number below `limit`.
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 
     /// Says yes `percent` times of a hundred.
-    pub(super) fn percent(&mut self, percent: usize) -> bool {
+    pub(crate) fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 }
@@ -96,10 +104,10 @@ fn only_last<T>(versions: &mut Vec<T>) {
 }
 
 /// The files of an image by their path below the root.
-pub(super) type Image = Vec<(PathBuf, Vec<u8>)>;
+pub(crate) type Image = Vec<(PathBuf, Vec<u8>)>;
 
 /// Writes an image under a root.
-pub(super) fn write_image(image: &Image, root: &Path) {
+pub(crate) fn write_image(image: &Image, root: &Path) {
     for (path, bytes) in image {
         let path = root.join(path);
         if let Err(error) = std::fs::write(&path, bytes) {
@@ -112,19 +120,21 @@ pub(super) fn write_image(image: &Image, root: &Path) {
 
 /// An image that was drawn while the store worked.
 #[derive(Clone, Debug)]
-pub(super) struct Drawn {
-    pub(super) image: Image,
+pub(crate) struct Drawn {
+    pub(crate) image: Image,
     /// Up to where the log was acknowledged at that moment.
-    pub(super) acked: i64,
+    pub(crate) acked: i64,
     /// Below it the log may have been deleted.
-    pub(super) floor: i64,
+    pub(crate) floor: i64,
     /// The call after which it was drawn.
-    pub(super) after: &'static str,
+    pub(crate) after: &'static str,
 }
 
 #[derive(Debug)]
 struct State {
-    names: BTreeMap<PathBuf, Vec<Entry>>,
+    /// What each name stood for, and the number of the change that made it so. One change may be to two names.
+    names: BTreeMap<PathBuf, Vec<(Entry, u64)>>,
+    changes: u64,
     files: HashMap<u64, Content>,
     random: Random,
     drawn: Vec<Drawn>,
@@ -136,16 +146,17 @@ struct State {
 
 /// The file system.
 #[derive(Debug)]
-pub(super) struct Fragile {
+pub(crate) struct Fragile {
     root: PathBuf,
     state: Mutex<State>,
 }
 
 impl Fragile {
     /// Begins with what is under `root`, all of it safe. After a call an image is drawn `percent` times of a hundred.
-    pub(super) fn new(root: &Path, seed: u64, percent: usize) -> Self {
+    pub(crate) fn new(root: &Path, seed: u64, percent: usize) -> Self {
         let mut state = State {
             names: BTreeMap::new(),
+            changes: 0,
             files: HashMap::new(),
             random: Random(seed),
             drawn: Vec::new(),
@@ -158,13 +169,13 @@ impl Fragile {
             for entry in std::fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    state.names.insert(path.clone(), vec![Entry::Dir]);
+                    state.names.insert(path.clone(), vec![(Entry::Dir, 0)]);
                     dirs.push(path);
                 } else {
                     let file = File::open(&path).unwrap();
                     let inode = state.add(file);
                     state.files.get_mut(&inode).unwrap().sync(&(0..u64::MAX));
-                    state.names.insert(path, vec![Entry::File(inode)]);
+                    state.names.insert(path, vec![(Entry::File(inode), 0)]);
                 }
             }
         }
@@ -176,19 +187,19 @@ impl Fragile {
     }
 
     /// Looks at every file, and perhaps draws an image.
-    pub(super) fn look(&self, after: &'static str) {
+    pub(crate) fn look(&self, after: &'static str) {
         self.state().event(&self.root, after);
     }
 
     /// Promises that the log is safe up to here, and that below `floor` it may be deleted.
-    pub(super) fn promise(&self, acked: i64, floor: i64) {
+    pub(crate) fn promise(&self, acked: i64, floor: i64) {
         let mut state = self.state();
         state.acked = state.acked.max(acked);
         state.floor = state.floor.max(floor);
     }
 
     /// Returns the images drawn so far, and one more of now.
-    pub(super) fn take(&self) -> Vec<Drawn> {
+    pub(crate) fn take(&self) -> Vec<Drawn> {
         let mut state = self.state();
         state.observe();
         let last = state.draw(&self.root, "the end");
@@ -217,18 +228,24 @@ impl State {
     }
 
     fn now(&self, path: &Path) -> Entry {
-        self.names.get(path).and_then(|entries| entries.last()).copied().unwrap_or(Entry::Absent)
+        self.names.get(path).and_then(|entries| entries.last()).map_or(Entry::Absent, |last| last.0)
     }
 
-    fn name(&mut self, path: &Path, entry: Entry) {
-        if self.now(path) != entry {
-            self.names.entry(path.to_owned()).or_insert_with(|| vec![Entry::Absent]).push(entry);
+    /// Takes note of one change to these names.
+    fn name(&mut self, names: &[(&Path, Entry)]) {
+        self.changes += 1;
+        for (path, entry) in names {
+            if self.now(path) != *entry {
+                let entries =
+                    self.names.entry((*path).to_owned()).or_insert_with(|| vec![(Entry::Absent, 0)]);
+                entries.push((*entry, self.changes));
+            }
         }
     }
 
     fn observe(&mut self) {
         for entries in self.names.values() {
-            if let Some(Entry::File(inode)) = entries.last()
+            if let Some((Entry::File(inode), _)) = entries.last()
                 && let Some(content) = self.files.get_mut(inode)
             {
                 content.observe();
@@ -252,12 +269,16 @@ impl State {
         let (age, names_age) = (ages[random.below(ages.len())], ages[random.below(ages.len())]);
         let mut dirs = vec![root.to_owned()];
         let mut image = Vec::new();
+        let mut lost = HashMap::new();
         // In order, so that a directory comes before what is in it.
         for (path, entries) in &self.names {
             if !path.parent().is_some_and(|parent| dirs.iter().any(|dir| dir == parent)) {
                 continue;
             }
-            match *pick(random, entries, names_age) {
+            let mut is_there =
+                |change: u64| !*lost.entry(change).or_insert_with(|| random.percent(names_age));
+            let later = entries[1..].iter().rfind(|(_, change)| is_there(*change));
+            match later.unwrap_or(&entries[0]).0 {
                 Entry::Absent => {}
                 Entry::Dir => dirs.push(path.clone()),
                 Entry::File(inode) => {
@@ -297,12 +318,19 @@ fn pick<'a, T>(random: &mut Random, versions: &'a [T], age: usize) -> &'a T {
 impl FileSystem for Fragile {
     fn create(&self, path: &Path, bytes: u64) -> io::Result<File> {
         self.change("create", |state| {
-            let file = Disk.create(path, bytes)?;
-            for dir in path.ancestors().skip(1).take_while(|dir| *dir != self.root) {
-                state.name(dir, Entry::Dir);
+            if bytes > FILE_BYTES_MAX {
+                return Disk.create(path, bytes);
             }
+            for dir in path.ancestors().skip(1).take_while(|dir| *dir != self.root) {
+                if dir.exists() && state.now(dir) == Entry::Absent {
+                    // Somebody else has made it, and has seen to it.
+                    state.names.insert(dir.to_owned(), vec![(Entry::Dir, 0)]);
+                }
+                state.name(&[(dir, Entry::Dir)]);
+            }
+            let file = Disk.create(path, bytes)?;
             let inode = state.add(file.try_clone()?);
-            state.name(path, Entry::File(inode));
+            state.name(&[(path, Entry::File(inode))]);
             Ok(file)
         })
     }
@@ -313,8 +341,10 @@ impl FileSystem for Fragile {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.change("sync", |state| {
-            let inode = file.metadata()?.ino();
-            state.files.get_mut(&inode).expect("a file made here").sync(&(0..u64::MAX));
+            match state.files.get_mut(&file.metadata()?.ino()) {
+                Some(content) => content.sync(&(0..u64::MAX)),
+                None => assert!(file.metadata()?.len() > FILE_BYTES_MAX, "a file made here"),
+            }
             Ok(())
         })
     }
@@ -353,7 +383,16 @@ impl FileSystem for Fragile {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.change("remove", |state| {
             Disk.remove(path)?;
-            state.name(path, Entry::Absent);
+            state.name(&[(path, Entry::Absent)]);
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change("rename", |state| {
+            Disk.rename(from, to)?;
+            let file = state.now(from);
+            state.name(&[(to, file), (from, Entry::Absent)]);
             Ok(())
         })
     }
@@ -363,7 +402,7 @@ impl FileSystem for Fragile {
             Disk.remove_dir(path)?;
             let below: Vec<_> = state.names.keys().filter(|name| name.starts_with(path)).cloned().collect();
             for name in &below {
-                state.name(name, Entry::Absent);
+                state.name(&[(name, Entry::Absent)]);
             }
             Ok(())
         })

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::fragile::{Drawn, Fragile, Random, write_image};
+use super::fragile::{Drawn, Fragile, Random, scratch, write_image};
 use super::*;
 use crate::wire::message::{sys_flag, tags_code};
 
@@ -42,12 +42,6 @@ fn small(root: &Path, seed: u64, flush_disk_type: FlushDiskType) -> StoreOptions
         file_reserved_time_hours: 1,
         ..StoreOptions::at(root)
     }
-}
-
-/// A directory in memory if there is one: an image is gone in milliseconds.
-fn scratch() -> TempDir {
-    let shm = Path::new("/dev/shm");
-    if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap()
 }
 
 /// A store that works on a fragile disk, and what it was told.
