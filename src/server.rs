@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
@@ -169,6 +170,19 @@ impl Drop for Temporary {
     }
 }
 
+/// What a start is at.
+struct Doing {
+    text: ArcSwap<String>,
+    listener: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Doing {
+    fn tell(&self, text: &str) {
+        self.text.store(Arc::new(text.to_owned()));
+        (self.listener)(text);
+    }
+}
+
 /// Where the brokers of the process sit.
 struct Seats {
     /// The broker, whatever its role.
@@ -188,6 +202,16 @@ struct BrokerSockets {
 impl Server {
     /// Starts what `settings` ask for and returns when clients can use it.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_telling(settings, |_| {}).await
+    }
+
+    /// Does so and tells what it is at while a store recovers, which may take long: once a second, from a thread that may
+    /// block. `/readyz` says the same until then.
+    pub async fn start_telling(
+        settings: Settings,
+        listener: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let doing = Arc::new(Doing { text: ArcSwap::default(), listener: Box::new(listener) });
         let clock = Clock::new();
         let faults = Faults::default();
         let (front, back) = (Lifecycle::new(), Lifecycle::new());
@@ -212,13 +236,22 @@ impl Server {
         };
         let directory = make_directories(&settings)?;
 
+        let opening = front.child();
+        let _ends_with_this = opening.token().drop_guard();
+        if let Some(socket) = &web_socket {
+            let (told, host) =
+                (doing.clone(), settings.advertise.as_ref().map(|advertise| advertise.host.clone()));
+            let told = move || told.text.load().to_string();
+            web::serve_opening(second(socket).map_err(StartError::Thread)?, told, host, &opening);
+        }
         let own_name_server = name_server_socket.as_ref().map(local).transpose()?;
-        let house = House { settings: settings.clone(), name_server: own_name_server, clock: clock.clone() };
+        let house =
+            House { settings: settings.clone(), name_server: own_name_server, clock: clock.clone(), doing };
         let broker = match &broker_sockets {
             Some(sockets) => {
                 let port = settings.advertise.as_ref().and_then(|advertise| advertise.port);
                 let (keys, config_file) = (settings.broker.clone(), settings.broker_config_path());
-                Some(Seat::new(house.clone(), keys, config_file, port, faults.clone(), sockets)?)
+                Some(Seat::new(house.clone(), keys, config_file, port, faults.clone(), sockets).await?)
             }
             None => None,
         };
@@ -227,7 +260,7 @@ impl Server {
                 let config_file = slave.keys.config_dir().join("broker.properties");
                 // Failures are ordered for the master.
                 let faults = Faults::default();
-                Some(Seat::new(house, slave.keys.clone(), config_file, None, faults, sockets)?)
+                Some(Seat::new(house, slave.keys.clone(), config_file, None, faults, sockets).await?)
             }
             None => None,
         };
@@ -281,6 +314,7 @@ impl Server {
         }
         if let Some(socket) = web_socket {
             endpoints.web = Some(format!("http://{}", dialable(local(&socket)?)));
+            opening.stop(DRAIN_LIMIT).await;
             let shown = web::Shown {
                 name_server: name_server.clone(),
                 brokers: seats.clone(),
@@ -498,6 +532,12 @@ fn dialable(mut address: SocketAddr) -> String {
         });
     }
     address.to_string()
+}
+
+/// Returns a second handle of a socket that listens.
+fn second(socket: &TcpListener) -> io::Result<TcpListener> {
+    use std::os::fd::AsFd as _;
+    TcpListener::from_std(socket.as_fd().try_clone_to_owned()?.into())
 }
 
 fn make_directories(settings: &Settings) -> Result<Option<Temporary>, StartError> {

@@ -48,6 +48,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 pub use disk::{Disk, FileSystem, replace};
 pub use error::{Error, PutError};
 pub use options::{FlushDiskType, StoreOptions};
+pub use progress::RecoveryListener;
 pub use put::{QueueSlot, Receipt};
 pub use read::RecordFilter;
 pub use replica::ReplicaError;
@@ -123,6 +124,16 @@ impl MessageStore {
         Self::open_on(Arc::new(Disk), options, clock, faults)
     }
 
+    /// Opens the store and tells how far its recovery is.
+    pub fn open_telling(
+        options: StoreOptions,
+        clock: Clock,
+        faults: Faults,
+        listener: RecoveryListener<'_>,
+    ) -> Result<Arc<Self>, Error> {
+        recover::open(Arc::new(Disk), options, clock, faults, listener)
+    }
+
     /// Opens the store on another file system than the operating system's.
     pub fn open_on(
         disk: Arc<dyn FileSystem>,
@@ -130,7 +141,7 @@ impl MessageStore {
         clock: Clock,
         faults: Faults,
     ) -> Result<Arc<Self>, Error> {
-        recover::open(disk, options, clock, faults)
+        recover::open(disk, options, clock, faults, &|_| {})
     }
 
     /// Marks the store as in use and starts its three threads.

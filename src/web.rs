@@ -1,7 +1,7 @@
 //! The console and the HTTP interface: one port for people, probes, Prometheus and scripts.
 //!
 //! A bound socket and the rooms to look into go in. Served are `/healthz` (the process answers), `/readyz` (it
-//! takes messages), `/metrics`, [JSON](api) below `/api/v1/`, and the files of the console. [`guard`] keeps pages
+//! takes messages; while a store recovers: how far that is), `/metrics`, [JSON](api) below `/api/v1/`, and the files of the console. [`guard`] keeps pages
 //! of other origins away, [`connection`] bounds what a peer can hold.
 
 use std::sync::Arc;
@@ -88,6 +88,34 @@ impl Shown {
     }
 }
 
+/// Serves `/healthz` and `/readyz` on `socket` while the server is not there yet, until `life` is cancelled; `doing` says
+/// what it is at. Everything else is refused with the same words.
+pub fn serve_opening(
+    socket: TcpListener,
+    doing: impl Fn() -> String + Clone + Send + Sync + 'static,
+    advertised: Option<String>,
+    life: &Lifecycle,
+) {
+    if let Ok(address) = socket.local_addr() {
+        connection::serve(socket, opening_router(doing, Names { bound: address.ip(), advertised }), life);
+    }
+}
+
+fn opening_router(doing: impl Fn() -> String + Clone + Send + Sync + 'static, names: Names) -> Router {
+    let refuse = async move || {
+        let text = format!("the server is starting; {}", doing());
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, text.trim_end_matches("; "))
+    };
+    Router::new()
+        .route("/healthz", get(alive))
+        .fallback(refuse)
+        .layer(middleware::from_fn_with_state(names, guard::guard))
+}
+
+async fn alive() -> Response {
+    Json(json!({"status": "alive"})).into_response()
+}
+
 /// Serves the console on `socket` until `life` is cancelled; connections end within 150 ms of that.
 pub fn serve(socket: TcpListener, shown: Shown, life: &Lifecycle) {
     let bound = match socket.local_addr() {
@@ -103,7 +131,7 @@ pub fn serve(socket: TcpListener, shown: Shown, life: &Lifecycle) {
 
 fn router(shown: Shown, names: Names) -> Router {
     Router::new()
-        .route("/healthz", get(async || Json(json!({"status": "alive"}))))
+        .route("/healthz", get(alive))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
         .nest("/api/v1", api::router())
@@ -112,7 +140,7 @@ fn router(shown: Shown, names: Names) -> Router {
         .layer(middleware::from_fn_with_state(names, guard::guard))
 }
 
-/// Says whether messages are taken; the port is only served once clients can use the server.
+/// Says whether messages are taken; while the server starts [`serve_opening`] answers instead.
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
     let broker = shown.broker();
     if broker.is_none() && shown.brokers.has(Which::Master) {

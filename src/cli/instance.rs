@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::args::{Instance, InstanceArgs, ReadyArgs, StopArgs};
-use super::start::SERVER_FILE;
+use super::start::{SERVER_FILE, STARTING_FILE, Starting};
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
@@ -168,8 +168,23 @@ pub(super) fn name_servers(named: Option<String>) -> String {
     named.or_else(running).unwrap_or_else(|| "127.0.0.1:9876".to_owned())
 }
 
-/// Finds the server of a data directory.
+/// Finds the server of a data directory; one that is only starting is an error that says what it is at.
 fn find(directory: &Path) -> anyhow::Result<Endpoints> {
+    find_ready(directory).or_else(|cause| match find_starting(directory) {
+        Some(Starting { pid, doing }) => {
+            bail!("the server of {} (process {pid}) is starting: {doing}", directory.display())
+        }
+        None => Err(cause),
+    })
+}
+
+fn find_starting(directory: &Path) -> Option<Starting> {
+    let text = std::fs::read_to_string(directory.join(STARTING_FILE)).ok()?;
+    let starting: Starting = serde_json::from_str(&text).ok()?;
+    Pid::from_raw(starting.pid as i32).is_some_and(|pid| !has_ended(pid)).then_some(starting)
+}
+
+fn find_ready(directory: &Path) -> anyhow::Result<Endpoints> {
     let file = directory.join(SERVER_FILE);
     let text = std::fs::read_to_string(&file).with_context(|| {
         format!(
@@ -225,6 +240,30 @@ async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<(Endpoints, KVTa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// While a server starts it is not found, and whoever asks hears what it is at; also where one was killed before. One
+    /// whose start was killed says nothing.
+    #[test]
+    fn a_server_that_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        let tell = |pid: u32| {
+            let starting = Starting { pid, doing: "checking messages: 37 %".to_owned() };
+            std::fs::write(dir.path().join(STARTING_FILE), serde_json::to_string(&starting).unwrap())
+                .unwrap();
+            format!("{:#}", find(dir.path()).unwrap_err())
+        };
+        let told = tell(std::process::id());
+        assert!(
+            told.ends_with(&format!("(process {}) is starting: checking messages: 37 %", std::process::id())),
+            "{told}"
+        );
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let told = tell(ended.id());
+        assert!(told.contains("no server runs"), "{told}");
+        std::fs::write(dir.path().join(SERVER_FILE), "{}").unwrap();
+        assert!(tell(std::process::id()).contains("is starting"));
+    }
 
     /// A person reads figures with their units, and nothing that is not there.
     #[test]

@@ -17,6 +17,17 @@ use crate::server::{Endpoints, Server};
 /// The file in a data directory by which `status`, `stop` and others find the server.
 pub(super) const SERVER_FILE: &str = "server.json";
 
+/// The file beside it while the server starts, which says what it is at.
+pub(super) const STARTING_FILE: &str = "starting.json";
+
+/// What [`STARTING_FILE`] holds.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Starting {
+    pub(super) pid: u32,
+    /// A line for a person.
+    pub(super) doing: String,
+}
+
 /// Runs a server until a signal ends it.
 pub(super) async fn serve(settings: Settings) -> ExitCode {
     let mut signals = match Signals::new() {
@@ -101,7 +112,23 @@ struct Running {
 
 impl Running {
     async fn start(settings: &Settings) -> Result<Self, ExitCode> {
-        let server = Server::start(settings.clone()).await.map_err(|cause| misused(&cause))?;
+        let starting = settings.data_dir.join(STARTING_FILE);
+        let ours = settings.role == Role::Everything;
+        let tell = {
+            let starting = starting.clone();
+            move |doing: &str| {
+                let text =
+                    serde_json::to_string(&Starting { pid: std::process::id(), doing: doing.to_owned() });
+                if ours && let Err(cause) = write_whole(&starting, &text.expect("words are always JSON")) {
+                    tracing::debug!(%cause, "nobody else will see how far the start is");
+                }
+            }
+        };
+        let server = Server::start_telling(settings.clone(), tell).await;
+        if ours {
+            let _ = std::fs::remove_file(&starting);
+        }
+        let server = server.map_err(|cause| misused(&cause))?;
         let mut running = Self { server, files: Vec::new() };
         let mut targets = vec![running.endpoints().data_dir.join(SERVER_FILE)];
         if settings.role != Role::Everything {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
-use super::{BrokerSockets, DRAIN_LIMIT, REGISTER_LIMIT, StartError, dialable, local, seconds, serve};
+use super::{BrokerSockets, DRAIN_LIMIT, Doing, REGISTER_LIMIT, StartError, dialable, local, seconds, serve};
 use crate::broker::address::Address;
 use crate::broker::{self, Broker, BrokerOptions};
 use crate::clock::Clock;
@@ -30,6 +30,8 @@ pub(super) struct House {
     /// The NameServer of the same process.
     pub(super) name_server: Option<SocketAddr>,
     pub(super) clock: Clock,
+    /// Hears how far a store's recovery is.
+    pub(super) doing: Arc<Doing>,
 }
 
 /// A place for one broker.
@@ -59,8 +61,8 @@ pub(super) struct Running {
 }
 
 impl Seat {
-    /// Makes a seat with a broker in it that is built and not yet started.
-    pub(super) fn new(
+    /// Makes a seat with a broker in it that is built and not yet started; others may run meanwhile.
+    pub(super) async fn new(
         house: House,
         keys: BrokerKeys,
         config_file: PathBuf,
@@ -79,8 +81,12 @@ impl Seat {
             running: ArcSwapOption::empty(),
             turn: tokio::sync::Mutex::default(),
         };
-        seat.running.store(Some(Arc::new(seat.build()?)));
-        Ok(Arc::new(seat))
+        let seat = Arc::new(seat);
+        let building = seat.clone();
+        let built = tokio::task::spawn_blocking(move || building.build()).await;
+        let built = built.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+        seat.running.store(Some(Arc::new(built)));
+        Ok(seat)
     }
 
     /// Returns where the broker listens when it runs: for clients, the fast port, for slaves.
@@ -143,7 +149,7 @@ impl Seat {
     }
 
     fn build(&self) -> Result<Running, StartError> {
-        let (House { settings, name_server, clock }, mut keys) = (&self.house, self.keys());
+        let (House { settings, name_server, clock, doing }, mut keys) = (&self.house, self.keys());
         let bound = self.bound[0];
         keys.listen_port = bound.port().into();
         let advertised = settings.advertise.as_ref();
@@ -152,7 +158,8 @@ impl Seat {
         let mut name_servers: Vec<String> = name_server.iter().copied().map(dialable).collect();
         name_servers.extend(keys.namesrv_addrs());
         let options = broker::store_options(&keys, bound);
-        let store = MessageStore::open(options, clock.clone(), self.faults.clone())?;
+        let listener = |line: &str| doing.tell(line);
+        let store = MessageStore::open_telling(options, clock.clone(), self.faults.clone(), &listener)?;
         let options = BrokerOptions {
             config_dir: keys.config_dir(),
             config_file: self.config_file.clone(),

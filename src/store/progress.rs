@@ -1,7 +1,7 @@
-//! How far a long recovery is, told in the log once a second.
+//! How far a recovery is: told to whoever opened the store at its beginning and once a second, and to the log.
 //!
-//! Flows in: positions in the commit log. Flows out: lines with percentage and rate. A recovery of less than a second says
-//! nothing. The rate is by the store's clock of elapsed time, which no user moves.
+//! Flows in: positions in the commit log. Flows out: lines with percentage and rate. In the log a recovery of less than a
+//! second says nothing. The rate is by the store's clock of elapsed time, which no user moves.
 
 use crate::clock::Clock;
 
@@ -10,9 +10,12 @@ const PAUSE_NS: u64 = 1_000_000_000;
 /// Steps between two looks at the clock.
 const STEPS: u32 = 256;
 
+/// Hears how far a recovery is, a line each time. Called by the thread that opens the store.
+pub type RecoveryListener<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
 /// A walk along the log.
-#[derive(Debug)]
 pub(crate) struct Progress<'a> {
+    listener: RecoveryListener<'a>,
     clock: &'a Clock,
     what: &'static str,
     from: i64,
@@ -24,9 +27,17 @@ pub(crate) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// Begins a walk from one position to another, which is an estimate.
-    pub(crate) fn new(clock: &'a Clock, what: &'static str, from: i64, to: i64) -> Self {
+    pub(crate) fn new(
+        clock: &'a Clock,
+        listener: RecoveryListener<'a>,
+        what: &'static str,
+        from: i64,
+        to: i64,
+    ) -> Self {
         let now_ns = clock.elapsed_ns();
-        Self { clock, what, from, to, began_ns: now_ns, told_ns: now_ns, steps: 0 }
+        let progress = Self { listener, clock, what, from, to, began_ns: now_ns, told_ns: now_ns, steps: 0 };
+        listener(&progress.line(from, now_ns));
+        progress
     }
 
     /// Takes note of the position after one more step.
@@ -44,7 +55,9 @@ impl<'a> Progress<'a> {
             return;
         }
         self.told_ns = now_ns;
-        tracing::info!("{}", self.line(at, now_ns));
+        let line = self.line(at, now_ns);
+        tracing::info!("{line}");
+        (self.listener)(&line);
     }
 
     fn line(&self, at: i64, now_ns: u64) -> String {
@@ -64,14 +77,19 @@ mod tests {
     #[test]
     fn lines() {
         let clock = Clock::starting_at(0);
-        let mut progress = Progress::new(&clock, "checking", 1_000_000_000, 5_000_000_000);
+        let heard = std::sync::Mutex::new(Vec::new());
+        let listener = |line: &str| heard.lock().unwrap().push(line.to_owned());
+        let mut progress = Progress::new(&clock, &listener, "checking", 1_000_000_000, 5_000_000_000);
+        assert_eq!(*heard.lock().unwrap(), ["checking: 0 %, 0 of 4000 MB of the log at 0 MB/s"]);
         let began_ns = progress.began_ns;
         let line = progress.line(2_000_000_000, began_ns + 2_000_000_000);
         assert_eq!(line, "checking: 25 %, 1000 of 4000 MB of the log at 500 MB/s");
         assert!(progress.line(9_000_000_000, began_ns + 1).starts_with("checking: 100 %"));
         progress.tell(2, began_ns + PAUSE_NS - 1);
         assert_eq!(progress.told_ns, began_ns, "not yet");
+        assert_eq!(heard.lock().unwrap().len(), 1);
         progress.tell(2, began_ns + PAUSE_NS);
         assert_eq!(progress.told_ns, began_ns + PAUSE_NS);
+        assert_eq!(heard.lock().unwrap().len(), 2);
     }
 }

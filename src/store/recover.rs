@@ -37,7 +37,7 @@ use super::flush::{Flushed, Threads};
 use super::index_file::Index;
 use super::mapped_file::Appender;
 use super::mapped_queue::MappedQueue;
-use super::progress::Progress;
+use super::progress::{Progress, RecoveryListener};
 use super::queues::Queues;
 use super::replica::Replicas;
 use super::{Error, FlushDiskType, MessageStore, ReadCounters, Refusals, StoreOptions};
@@ -76,6 +76,7 @@ pub(crate) fn open(
     options: StoreOptions,
     clock: Clock,
     faults: Faults,
+    listener: RecoveryListener<'_>,
 ) -> Result<Arc<MessageStore>, Error> {
     let options = options.checked()?;
     let lock = lock(&options.root.join("lock"))?;
@@ -115,7 +116,7 @@ pub(crate) fn open(
     };
     // How much of the last file is used is not known yet.
     let ends = appenders.last().map_or(from, |last| last.file().offset() + last.file().len() as i64);
-    let progress = Progress::new(&clock, "checking messages", from, ends);
+    let progress = Progress::new(&clock, listener, "checking messages", from, ends);
     let look = Look { check_crc: options.check_crc_on_recover, may_be_torn: last_exit != LastExit::Clean };
     let walked = walk(&mut appenders, from, look, progress);
     if !by_hint {
@@ -149,7 +150,8 @@ pub(crate) fn open(
             walked.end
         }
     };
-    let mut dispatcher = redispatch(&options, &log, &queues, &index, &checkpoint, from, &clock)?;
+    let progress = Progress::new(&clock, listener, "building consume queues and index", from, log.written());
+    let mut dispatcher = redispatch(&options, &log, &queues, &index, &checkpoint, from, progress)?;
     tracing::info!(
         ?last_exit,
         by_hint,
@@ -452,7 +454,7 @@ fn redispatch(
     index: &Index,
     checkpoint: &Checkpoint,
     from: i64,
-    clock: &Clock,
+    mut progress: Progress<'_>,
 ) -> Result<Dispatcher, Error> {
     let mut dispatcher = Dispatcher::starting_at(from);
     let targets = Targets {
@@ -466,7 +468,6 @@ fn redispatch(
         index_filled: &|end_timestamp| checkpoint.set(Field::Index, end_timestamp),
     };
     let end = log.written();
-    let mut progress = Progress::new(clock, "building consume queues and index", from, end);
     while dispatcher.at < end {
         dispatcher.step(&targets, end)?;
         progress.at(dispatcher.at);

@@ -30,6 +30,35 @@ impl Answer {
     }
 }
 
+/// While the server starts it is alive and not ready, and says what it is at, also to whoever wants something else; the
+/// guard is the same.
+#[tokio::test]
+async fn a_server_that_starts_says_what_it_is_at() {
+    let ask = async |line: &str, host: &str| {
+        let router = opening_router(
+            || "checking messages: 37 %, 37 of 100 MB of the log at 9 MB/s".to_owned(),
+            Names { bound: LOOPBACK, advertised: None },
+        );
+        let (method, target) = line.split_once(' ').unwrap();
+        let request = Request::builder().method(method).uri(target).header("Host", host);
+        let service = TowerToHyperService::new(router);
+        let (parts, body) = service.call(request.body(Body::empty()).unwrap()).await.unwrap().into_parts();
+        let body = to_bytes(Body::new(body), 1 << 16).await.unwrap();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    };
+    for line in ["GET /readyz", "GET /", "GET /api/v1/topics"] {
+        let answer = ask(line, "localhost").await;
+        let wanted = "the server is starting; checking messages: 37 %, 37 of 100 MB of the log at 9 MB/s";
+        assert_eq!((answer.status, answer.detail().as_str()), (503, wanted), "{line}");
+    }
+    assert_eq!(ask("GET /healthz", "localhost").await.status, 200);
+    assert_eq!(ask("GET /", "evil.example").await.status, 421);
+}
+
 /// A server without brokers.
 struct NoBrokers;
 

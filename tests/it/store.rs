@@ -96,6 +96,38 @@ fn a_store_in_use_is_left_alone() {
     assert!(text(&done.stderr).contains("may change meanwhile"));
 }
 
+/// While a store recovers the console's port says how far that is, and then that the server is ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_is_seen_from_outside() {
+    use rmq_lite::server::Server;
+    use std::io::{Read, Write};
+    fn readyz(port: u16) -> String {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let settings = Settings { web_port: Some(port), ..Settings::for_test() };
+    let (told, answers) = std::sync::mpsc::channel();
+    let server = Server::start_telling(settings, move |line| {
+        let _ = told.send((line.to_owned(), readyz(port)));
+    });
+    let server = server.await.unwrap();
+    let answers: Vec<_> = answers.try_iter().collect();
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    for ((line, answer), what) in
+        answers.iter().zip(["checking messages", "building consume queues and index"])
+    {
+        assert_eq!(line, &format!("{what}: 0 %, 0 of 0 MB of the log at 0 MB/s"));
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(line.as_str()), "{answer}");
+    }
+    let ready = tokio::task::spawn_blocking(move || readyz(port)).await.unwrap();
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    server.stop().await;
+}
+
 /// Messages whose pulls no socket's buffers can take: each pull brings eight or nine.
 const BIG_MESSAGES: usize = 800;
 
@@ -151,7 +183,7 @@ async fn expired_under_a_reader() -> (Rig, TcpStream) {
 /// bytes are free.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_keeps_the_file_it_reads() {
-    let (rig, mut stream) = expired_under_a_reader().await;
+    let (rig, mut stream) = Box::pin(expired_under_a_reader()).await;
     assert!(hanging(&rig) > 0, "the client's answers are slices of the deleted files");
     let (mut read, mut moved, mut next) = (BytesMut::new(), 0, 0);
     for _ in 0..BIG_MESSAGES / 8 {
@@ -193,7 +225,7 @@ async fn a_slow_reader_keeps_the_file_it_reads() {
 /// A client that reads nothing any more holds a deleted file until its connection ends, not longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_frees_the_file() {
-    let (rig, stream) = expired_under_a_reader().await;
+    let (rig, stream) = Box::pin(expired_under_a_reader()).await;
     assert!(hanging(&rig) > 0);
     drop(stream);
     let limit = rig.clock.elapsed_ns() + LIMIT.as_nanos() as u64;
