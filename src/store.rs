@@ -31,6 +31,7 @@ mod read;
 mod recover;
 mod replica;
 mod retention;
+mod roll;
 mod room;
 pub mod timer;
 mod types;

@@ -223,6 +223,9 @@ pub(crate) fn stop_within(store: &MessageStore, flush_ns: u64) {
     let behind = store.dispatch_behind_bytes();
     match finished {
         Ok(0) if behind == 0 && !store.is_refused(Refusal::Poisoned) => {
+            if let Err(error) = super::roll::write(store) {
+                tracing::warn!(%error, "the next start will not notice queues that are taken away");
+            }
             if let Err(error) = store.disk.remove(&abort_file) {
                 tracing::error!(%error, path = %abort_file.display(), "the mark of a store in use could not be removed");
             }

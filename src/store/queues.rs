@@ -116,6 +116,11 @@ impl Queues {
         self.unloaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the topics whose queues nobody has asked for.
+    pub(crate) fn unloaded_topics(&self) -> Vec<Arc<str>> {
+        self.unloaded().iter().cloned().collect()
+    }
+
     /// Takes note of the topics on disk without looking into them.
     pub(crate) fn note_topics(&self, log_min: i64) -> Result<(), Error> {
         self.log_min.store(log_min, Ordering::Relaxed);

@@ -5,7 +5,8 @@
 //! 1. **By the checkpoint's hint.** After a clean stop, and after a kill of the process (the abort file names the running
 //!    system start, so the page cache lost nothing), the log is followed from the last record that was known to
 //!    be dispatched; what comes after is dispatched again, which changes nothing where it was done before. Queues are
-//!    not looked at until they are asked for, so this does not depend on how many messages or queues there are.
+//!    not read until they are asked for, so this does not depend on how many messages there are. After a clean stop
+//!    their names are compared with those of that stop (see `roll`).
 //! 2. **Clean, but without a good hint** (another broker wrote the store): all queues are loaded, and the log is
 //!    dispatched from where the longest one ends.
 //! 3. **After a power cut**: nothing is believed but what the checkpoint vouches for. The log is checked from the last
@@ -20,6 +21,7 @@
 //! follow a new one. After a kill or a cut the keeper thread flushes the whole volume before it vouches for anything
 //! again: what the former process left in memory, and what recovery changed, is not known to wait for the disk.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -40,6 +42,7 @@ use super::mapped_queue::MappedQueue;
 use super::progress::{Progress, RecoveryListener};
 use super::queues::Queues;
 use super::replica::Replicas;
+use super::roll;
 use super::{Error, FlushDiskType, MessageStore, ReadCounters, Refusals, StoreOptions};
 use crate::clock::Clock;
 use crate::faults::Faults;
@@ -48,6 +51,8 @@ use crate::wire::message::MessageRecord;
 /// Assumed when the system does not say how much memory it has.
 const USUAL_MEMORY_BYTES: u64 = 4 << 30;
 
+/// In the abort file: queues whose files are gone are being built again.
+const REBUILDING: &str = "rebuilding";
 /// In the abort file: a flush failed.
 const UNFLUSHED: &str = "flush-failed";
 
@@ -91,6 +96,13 @@ pub(crate) fn open(
     let checkpoint = Checkpoint::open(&options.checkpoint_file, &*disk)?;
     let last_exit = last_exit(&options.abort_file);
     let log_min = appenders.first().map_or(0, |first| first.file().offset());
+    let missing = match last_exit {
+        LastExit::Clean if !appenders.is_empty() => roll::missing(&options, &checkpoint),
+        _ => BTreeSet::new(),
+    };
+    if !missing.is_empty() {
+        roll::clear(&*disk, &options, &checkpoint, &missing)?;
+    }
     queues.note_topics(log_min)?;
 
     if appenders.is_empty() {
@@ -150,6 +162,10 @@ pub(crate) fn open(
             walked.end
         }
     };
+    if !missing.is_empty() {
+        let progress = Progress::new(&clock, listener, "building queues whose files are gone", log_min, from);
+        roll::rebuild(&options, &log, &queues, &missing, from, progress)?;
+    }
     let progress = Progress::new(&clock, listener, "building consume queues and index", from, log.written());
     let mut dispatcher = redispatch(&options, &log, &queues, &index, &checkpoint, from, progress)?;
     tracing::info!(
@@ -246,6 +262,11 @@ pub(crate) fn write_abort_file(disk: &dyn FileSystem, path: &Path) -> Result<(),
 /// writes again what the system takes for written.
 pub(crate) fn mark_unflushed(disk: &dyn FileSystem, path: &Path) -> Result<(), Error> {
     mark(disk, path, UNFLUSHED)
+}
+
+/// Writes the abort file so that the next start believes nothing that the checkpoint does not vouch for.
+pub(crate) fn mark_rebuilding(disk: &dyn FileSystem, path: &Path) -> Result<(), Error> {
+    mark(disk, path, REBUILDING)
 }
 
 fn mark(disk: &dyn FileSystem, path: &Path, what: &str) -> Result<(), Error> {

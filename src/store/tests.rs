@@ -7,6 +7,7 @@ mod flushing;
 pub(crate) mod fragile;
 mod moody;
 mod power_cut;
+mod roll_call;
 mod safety;
 
 use std::path::Path;
