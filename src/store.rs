@@ -47,6 +47,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use disk::{Disk, FileSystem, replace};
+pub use dispatch::SCHEDULE_TOPIC;
 pub use error::{Error, PutError};
 pub use options::{FlushDiskType, StoreOptions};
 pub use progress::RecoveryListener;

@@ -10,7 +10,7 @@ pub const DLQ_PREFIX: &str = "%DLQ%";
 /// The topic whose configuration new topics inherit.
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Where messages with a delay level wait.
-pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+pub use crate::store::SCHEDULE_TOPIC;
 /// Where transactional messages wait for their outcome.
 pub const TRANS_HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Where outcomes of transactional messages are noted.

@@ -3,9 +3,7 @@
 //! Flows in: PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361). Flows out: records exactly as they are stored, as
 //! slices of the mapped file. A pull that finds nothing new is held: it awaits an arrival, its own time-out or
 //! the end of the server, then reads once more, by the expression that its group has then; one that filters by SQL92
-//! waits on while what comes is for others.
-//! Mirrors `PullMessageProcessor` and
-//! `DefaultPullMessageResultHandler`.
+//! waits on while what comes is for others. Mirrors `PullMessageProcessor` and `DefaultPullMessageResultHandler`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +15,7 @@ use super::Broker;
 use super::filter::{Filter, is_tag};
 use super::name;
 use super::refusal::{filter_not_supported, group_not_exist, subscription_parse_failed};
+use super::topic::perm;
 use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome, RecordFilter};
 use crate::wire::body::heartbeat::MessageModel;
@@ -32,7 +31,6 @@ mod sys_flag {
     pub(super) const SUBSCRIPTION: i32 = 1 << 2;
 }
 
-const PERM_READ: i32 = 4;
 /// Messages that one pull may ask for; more is cut.
 const BATCH_MAX: i32 = 1024;
 /// A held pull never waits longer, whatever it asks for.
@@ -189,7 +187,7 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
     let header = &call.header;
     let keys = broker.keys();
     let no_permission = |remark: String| Refusal::new(response::NO_PERMISSION, remark);
-    if keys.broker_permission & PERM_READ == 0 {
+    if keys.broker_permission & perm::READ == 0 {
         return Err(no_permission(format!(
             "the broker[{}] pulling message is forbidden",
             broker.address().host()
@@ -211,7 +209,7 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
         return Err(no_permission(format!("subscription group no permission, {group}")));
     }
     let topic_config = broker.topics.get(topic).ok_or_else(|| super::refusal::topic_not_exist(topic))?;
-    if topic_config.perm & PERM_READ == 0 {
+    if topic_config.perm & perm::READ == 0 {
         return Err(no_permission(format!("the topic[{topic}] pulling message is forbidden")));
     }
     if !(0..topic_config.read_queue_nums).contains(&header.queue_id) {

@@ -17,7 +17,7 @@ use crate::remoting::client::Client;
 use crate::wire::body::data_version::DataVersion;
 use crate::wire::body::register::RegisterBrokerBody;
 use crate::wire::body::route::{QueueData, TopicRouteData};
-use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
+use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper, perm};
 use crate::wire::code::{request, response};
 use crate::wire::command::Request;
 use crate::wire::fastjson;
@@ -242,7 +242,7 @@ async fn register(
     let (table, topics) = (topics.iter(), topics.len());
     let table = table.map(|topic| {
         let mut config = TopicConfig::clone(topic);
-        if permission != PERM_READ_WRITE {
+        if permission != perm::READ | perm::WRITE {
             config.perm &= permission;
         }
         (config.topic_name.clone(), config)
@@ -282,5 +282,3 @@ async fn register(
     }
     Err(format!("code {}, {}", answer.code, answer.remark.as_deref().unwrap_or("no remark")))
 }
-
-const PERM_READ_WRITE: i32 = 6;

@@ -11,7 +11,7 @@ use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
 use super::refusal::{put_refused, topic_not_exist};
-use super::topic::Topic;
+use super::topic::{Topic, perm};
 use super::{retry, timer, transaction};
 use crate::config::keys::{BrokerKeys, BrokerRole};
 use crate::remoting::{Call, Outcome, Refusal};
@@ -252,14 +252,12 @@ fn may_send_to(broker: &Broker, config: &TopicConfig, keys: &BrokerKeys) -> Resu
     if name::is_sending_forbidden(&config.topic_name) {
         return Err(forbidden_topic(&config.topic_name));
     }
-    if config.order && keys.broker_permission & PERM_WRITE == 0 {
+    if config.order && keys.broker_permission & perm::WRITE == 0 {
         let remark = format!("the broker[{}] sending message is forbidden", broker.address().host());
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
     Ok(())
 }
-
-const PERM_WRITE: i32 = 2;
 
 fn forbidden_topic(topic: &str) -> Refusal {
     Refusal::new(response::NO_PERMISSION, format!("Sending message to topic[{topic}] is forbidden."))

@@ -37,8 +37,9 @@ mod table;
 mod tests;
 
 pub use super::name::{is_sending_forbidden, validate_topic};
+pub use crate::wire::body::topic::perm;
 pub use attributes::{Attributes, parse_changes};
-pub use table::{Change, QUEUES_MAX, TOPICS_MAX, Topic, TopicOptions, TopicTable, perm};
+pub use table::{Change, QUEUES_MAX, TOPICS_MAX, Topic, TopicOptions, TopicTable};
 
 /// Longest wait for a NameServer to hear of a change before the change is answered all the same.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(2);

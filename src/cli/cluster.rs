@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 
+use crate::broker::name::TOOLS_CONSUMER_GROUP;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
@@ -30,8 +31,6 @@ use crate::wire::header::route::GetRouteInfoRequestHeader;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Messages asked for in one pull.
 const PULL_BATCH_MAX: i32 = 32;
-/// Group of tools; every broker has it.
-pub(super) const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
 /// Pull flag: the request brings its own subscription.
 const FLAG_SUBSCRIPTION: i32 = 4;
 
@@ -171,7 +170,7 @@ impl Cluster {
     /// Returns how far the group of tools has come in a queue; `None` when it never said.
     pub(super) async fn mark(&mut self, queue: &Queue) -> anyhow::Result<Option<i64>> {
         let header = QueryConsumerOffsetRequestHeader {
-            consumer_group: TOOLS_GROUP.into(),
+            consumer_group: TOOLS_CONSUMER_GROUP.into(),
             topic: queue.topic.as_str().into(),
             queue_id: queue.queue_id,
             set_zero_if_not_found: Some(false),
@@ -188,7 +187,7 @@ impl Cluster {
     /// Writes down how far the group of tools has come in a queue.
     pub(super) async fn set_mark(&mut self, queue: &Queue, offset: i64) -> anyhow::Result<()> {
         let header = UpdateConsumerOffsetRequestHeader {
-            consumer_group: TOOLS_GROUP.into(),
+            consumer_group: TOOLS_CONSUMER_GROUP.into(),
             topic: queue.topic.as_str().into(),
             queue_id: queue.queue_id,
             commit_offset: offset,
@@ -199,7 +198,7 @@ impl Cluster {
     /// Pulls messages from `offset` on; none at the end of the queue.
     pub(super) async fn pull(&mut self, queue: &Queue, offset: i64) -> anyhow::Result<Pulled> {
         let header = PullMessageRequestHeader {
-            consumer_group: TOOLS_GROUP.into(),
+            consumer_group: TOOLS_CONSUMER_GROUP.into(),
             topic: queue.topic.as_str().into(),
             queue_id: queue.queue_id,
             queue_offset: offset,

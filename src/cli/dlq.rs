@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::args::{DlqArgs, DlqWish, LettersArgs, PurgeArgs, ResendArgs};
 use super::cluster::{Cluster, Queue};
 use super::instance;
+use crate::broker::name::DLQ_PREFIX;
 use crate::wire::code::request;
 use crate::wire::command::Request;
 use crate::wire::header::route::DeleteTopicFromNamesrvRequestHeader;
@@ -22,7 +23,6 @@ use crate::wire::header::send::SendMessageRequestHeader;
 use crate::wire::header::topic::DeleteTopicRequestHeader;
 use crate::wire::message::{self, MessageRecord, property_name, sys_flag, upper_hex};
 
-const DLQ_PREFIX: &str = "%DLQ%";
 /// Largest body that is shown or written out after it was unpacked.
 const BODY_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a body that `show` prints in a line.

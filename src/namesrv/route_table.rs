@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::wire::body::data_version::DataVersion;
 use crate::wire::body::mapping::TopicQueueMappingInfo;
 use crate::wire::body::route::{BrokerData, ClusterInfo, QueueData, TopicRouteData};
-use crate::wire::body::topic::TopicConfig;
+use crate::wire::body::topic::{TopicConfig, perm};
 
 /// Broker id of a master (`MixAll.MASTER_ID`).
 pub const MASTER_ID: i64 = 0;
@@ -35,9 +35,6 @@ pub const BROKERS_MAX: usize = 10_000;
 
 /// Topics between brokers of one group that no acting master may serve (`SYNC_BROKER_MEMBER_GROUP_PREFIX`).
 const SYNC_BROKER_MEMBER_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
-
-const PERM_WRITE: i32 = 2;
-const PERM_READ_WRITE: i32 = 6;
 
 const FLAG_UNIT: i32 = 1;
 const FLAG_UNIT_SUB: i32 = 2;
@@ -321,7 +318,7 @@ impl RouteTable {
 
     /// Sets the queues of a topic on a broker; unless `changed`, only when the broker has none yet.
     fn put_topic(&mut self, broker_name: &str, topic: TopicConfig, changed: bool, read_only: bool) {
-        let perm = if read_only { topic.perm & !PERM_WRITE } else { topic.perm };
+        let perm = if read_only { topic.perm & !perm::WRITE } else { topic.perm };
         let data = QueueData {
             broker_name: broker_name.to_owned(),
             read_queue_nums: topic.read_queue_nums,
@@ -434,7 +431,7 @@ impl RouteTable {
             self.topics.retain(|_, queues| {
                 queues.retain(|queue| !removed.contains(queue.broker_name.as_str()));
                 for queue in queues.iter_mut().filter(|queue| reduced.contains(queue.broker_name.as_str())) {
-                    queue.perm &= !PERM_WRITE;
+                    queue.perm &= !perm::WRITE;
                 }
                 !queues.is_empty()
             });
@@ -501,7 +498,7 @@ impl RouteTable {
             if let Ok(at) = find(queues, broker_name) {
                 let perm = &mut queues[at].perm;
                 // As on Apache, giving it back also gives read and takes inherit.
-                *perm = if writable { PERM_READ_WRITE } else { *perm & !PERM_WRITE };
+                *perm = if writable { perm::READ | perm::WRITE } else { *perm & !perm::WRITE };
                 count += 1;
             }
         }
@@ -523,7 +520,7 @@ impl RouteTable {
             let mut broker = broker.clone();
             let stands_in = acting_master
                 && broker.enable_acting_master
-                && queue.perm & PERM_WRITE == 0
+                && queue.perm & perm::WRITE == 0
                 && !broker.broker_addrs.contains_key(&MASTER_ID)
                 && !topic.starts_with(SYNC_BROKER_MEMBER_PREFIX);
             if stands_in && let Some((_, addr)) = broker.broker_addrs.pop_first() {

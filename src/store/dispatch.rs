@@ -23,7 +23,7 @@ use super::{Arrival, Error, FlushDiskType, MessageStore, PhysicalOffset, QueueEn
 use crate::wire::message::{MessageRecord, for_each_property, sys_flag, tags_code};
 
 /// Topic of messages that wait for a delay level; their tag code is the time of delivery.
-pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Delay of a level that the table does not have, milliseconds.
 const UNKNOWN_LEVEL_DELAY_MS: i64 = 1_000;
 /// Arrivals that are announced together.

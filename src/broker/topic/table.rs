@@ -19,7 +19,7 @@ use crate::broker::stats::TopicStats;
 use crate::clock::Clock;
 use crate::store::QueueSlot;
 use crate::wire::body::data_version::DataVersion;
-use crate::wire::body::topic::{TopicConfig, TopicConfigSerializeWrapper};
+use crate::wire::body::topic::{TopicConfig, TopicConfigSerializeWrapper, perm};
 
 /// Most topics of one broker; beyond it none is created.
 pub const TOPICS_MAX: usize = 100_000;
@@ -31,18 +31,6 @@ const PROVISIONAL_MAX: usize = 1_000;
 const PROVISIONAL_MS: i64 = 60_000;
 /// How long a deleted topic does not come back by being asked for.
 const DELETED_MS: i64 = 300_000;
-
-/// Bits of [`TopicConfig::perm`] (`PermName`).
-pub mod perm {
-    /// New topics may take this one's configuration.
-    pub const INHERIT: i32 = 1;
-    /// Clients may send.
-    pub const WRITE: i32 = 2;
-    /// Clients may pull.
-    pub const READ: i32 = 4;
-    /// Every bit that has a meaning.
-    pub const ALL: i32 = 15;
-}
 
 /// What a broker's settings say about topics.
 #[derive(Clone, Debug)]

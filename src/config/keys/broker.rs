@@ -35,9 +35,9 @@ const DISK_GUARD: &str = "the disk guard goes by free bytes: writes are refused 
 const UNLINK: &str =
     "a file that is still being read is deleted at once and stays readable until the reader is done";
 const NOTHING_HANGS: &str = "no file hangs: its name goes at once, its bytes when the last reader lets go, at the latest when a connection that takes nothing is closed (serverChannelMaxIdleTimeSeconds)";
-const THREADS: &str = "requests share one pool of threads that follows the machine's processors";
-const QUEUES: &str = "requests do not wait in queues of their own kind";
-const NETTY: &str = "it tunes Netty, which is not used here";
+pub(super) const THREADS: &str = "requests share one pool of threads that follows the machine's processors";
+pub(super) const QUEUES: &str = "requests do not wait in queues of their own kind";
+pub(super) const NETTY: &str = "it tunes Netty, which is not used here";
 const MAPPING: &str = "what is mapped, warmed and swapped is left to the operating system";
 const LOCKS: &str = "it chooses between locks of the Java store";
 const STATS: &str = "statistics and logs have one form here";
@@ -59,7 +59,7 @@ const CRC: &str = "properties carry no checksum of their own";
 const CONTAINER: &str = "there is no broker container";
 const DISCOVERY: &str = "NameServers are taken from namesrvAddr only";
 const REGISTER: &str = "every registration carries all topics";
-const PLACES: &str = "there is no installation directory";
+pub(super) const PLACES: &str = "there is no installation directory";
 const NEWER: &str = "it is newer than RocketMQ 5.3.3";
 const OLDER: &str = "RocketMQ dropped it before 5.3";
 

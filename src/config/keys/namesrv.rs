@@ -1,15 +1,12 @@
 //! The NameServer's keys: one line per key of NamesrvConfig and NettyServerConfig of 5.3.3. The form of the lines
 //! is explained in `broker.rs`.
 
+use super::broker::{NETTY, PLACES, QUEUES, THREADS};
 use super::table::key_table;
 use super::{Effect, Limit};
 
 const WORKS: Effect = Effect::Works;
 const CONTROLLER: &str = "there is no controller mode";
-const NETTY: &str = "it tunes Netty, which is not used here";
-const THREADS: &str = "requests share one pool of threads that follows the machine's processors";
-const QUEUES: &str = "requests do not wait in queues of their own kind";
-const PLACES: &str = "there is no installation directory";
 const LABEL: &str = "nothing reads this label";
 
 const POSITIVE: Limit = Limit::Range(1, i32::MAX as i64);

@@ -15,6 +15,18 @@ use super::data_version::DataVersion;
 use super::mapping::{TopicQueueMappingDetail, TopicQueueMappingInfo};
 use crate::wire::{DecodeError, fastjson};
 
+/// Bits of [`TopicConfig::perm`] (`PermName`).
+pub mod perm {
+    /// New topics may take this one's configuration.
+    pub const INHERIT: i32 = 1;
+    /// Clients may send.
+    pub const WRITE: i32 = 2;
+    /// Clients may pull.
+    pub const READ: i32 = 4;
+    /// Every bit that has a meaning.
+    pub const ALL: i32 = 15;
+}
+
 /// How many tags a message has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
