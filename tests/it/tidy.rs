@@ -9,6 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["wire"],
     &["remoting", "store"],
+    &["ha"],
     &["namesrv"],
     &["broker"],
     &["metrics"],
@@ -63,7 +64,11 @@ fn product_lines<'a>(path: &Path, text: &'a str) -> Vec<(usize, &'a str)> {
 fn imports_point_downwards() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
-        let Some(own) = floor(&room(&path)) else { continue };
+        let room = room(&path);
+        if ["lib", "main"].contains(&&*room) {
+            continue;
+        }
+        let own = floor(&room).unwrap_or_else(|| panic!("the room {room} is on no floor"));
         for (number, line) in product_lines(&path, &text) {
             if line.trim_start().starts_with("//") {
                 continue;
@@ -71,7 +76,7 @@ fn imports_point_downwards() {
             for part in line.split("crate::").skip(1) {
                 let used: String = part.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
                 let Some(other) = floor(&used) else { continue };
-                if other > own || (other == own && used != room(&path)) {
+                if other > own || (other == own && used != room) {
                     wrong.push(format!("{}:{number} uses {used}", path.display()));
                 }
             }
