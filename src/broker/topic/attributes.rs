@@ -1,7 +1,8 @@
 //! Attributes of topics: how `+name=value,-name` changes them, and which there are.
 //!
-//! Mirrors `AttributeParser`, `AttributeUtil` and `TopicAttributes`, texts included. A slave takes attributes as
-//! they are, without signs, and so does not come through here.
+//! Mirrors `AttributeParser`, `AttributeUtil` and `TopicAttributes`, texts included; but what this broker does not do is
+//! refused, and not taken with the topic then behaving as any other. A slave takes attributes as they are, without signs,
+//! and so does not come through here, nor does a file of Apache's.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,12 @@ const KNOWN: [Attribute; 4] = [
         values: Values::OneOf(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
     },
     Attribute { name: "reserve.time", changeable: true, values: Values::NumberFrom(-1) },
+];
+
+/// Values of Apache's that would promise what is not done here, and why.
+const UNSERVED: [(&str, &str, &str); 2] = [
+    ("cleanup.policy", "COMPACTION", "compacted topics are not available, allowed is DELETE"),
+    ("queue.type", "BatchCQ", "batch consume queues are not available, allowed is SimpleCQ"),
 ];
 
 /// Reads `+name=value,-name` into changes whose keys keep their sign.
@@ -97,6 +104,11 @@ pub fn alter(current: Option<&Attributes>, changes: &Attributes) -> Result<Attri
 }
 
 fn verify(attribute: &Attribute, value: &str) -> Result<(), String> {
+    for (name, unserved, why) in UNSERVED {
+        if attribute.name == name && value == unserved {
+            return Err(format!("{name}={value} is not supported: {why}"));
+        }
+    }
     match attribute.values {
         Values::OneOf(values) if values.contains(&value) => Ok(()),
         Values::OneOf(values) => Err(format!("value is not in set: [{}]", values.join(", "))),
@@ -165,6 +177,18 @@ mod tests {
                 "+message.type",
                 "fifo",
                 "value is not in set: [UNSPECIFIED, NORMAL, FIFO, DELAY, TRANSACTION, MIXED]",
+            ),
+            (
+                None,
+                "+cleanup.policy",
+                "COMPACTION",
+                "cleanup.policy=COMPACTION is not supported: compacted topics are not available, allowed is DELETE",
+            ),
+            (
+                None,
+                "+queue.type",
+                "BatchCQ",
+                "queue.type=BatchCQ is not supported: batch consume queues are not available, allowed is SimpleCQ",
             ),
             (Some(&fifo), "-x", "", "attempt to delete a nonexistent key: x"),
             (Some(&fifo), "xmessage.type", "", "wrong format key: message.type"),

@@ -16,6 +16,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -131,6 +132,20 @@ class MqadminTest extends ClientTest {
         assertFalse(refused.matches("create topic to .* success"), refused::toString);
         refused.tells("Exception", "illegal|legal|contains|match");
         assertFalse(mqadmin("topicList").matches("no/slash"), "it is not there");
+    }
+
+    /** What topics cannot do here is refused with the attribute and the reason; what they can is kept. */
+    @Test
+    void attributesOfTopics() {
+        Assumptions.assumeFalse(Oracle.client4(), "this client has no attributes of topics");
+        Oracle.apacheFails(server, "it has compacted topics and queues of batches");
+        String topic = Names.unique("adm");
+        for (String unserved : List.of("cleanup.policy=COMPACTION", "queue.type=BatchCQ")) {
+            mqadmin("updateTopic", "-b", broker, "-t", topic, "-a", "+" + unserved).tells(unserved + " is not supported: .* are not available");
+        }
+        assertFalse(mqadmin("topicList").matches("^" + topic + "$"), "nothing is there");
+        mqadmin("updateTopic", "-b", broker, "-t", topic, "-a", "+message.type=FIFO,+cleanup.policy=DELETE").says("create topic to .* success",
+            "message.type=FIFO");
     }
 
     /** A group is created, read back, changed and deleted. */
