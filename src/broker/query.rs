@@ -146,6 +146,52 @@ mod tests {
         assert_eq!(bodies(&viewed.body), ["two"]);
     }
 
+    /// A key's messages are found in all index files that they are spread over, in a span of time those alone, and the same
+    /// after a stop and a kill.
+    #[tokio::test]
+    async fn found_in_many_index_files() {
+        let mut kit = Kit::start(&[("maxHashSlotNum", "50"), ("maxIndexNum", "100")]).await;
+        kit.broker.topics.create_in_send("TBW102", "T", 1).unwrap();
+        let hour_ms = 3_600_000;
+        for number in 0..500 {
+            if number == 250 {
+                kit.clock.travel(std::time::Duration::from_millis(hour_ms as u64));
+            }
+            kit.put("T", 0, &[&number.to_string()], &format!("KEYS\u{1}key-{} all\u{2}", number % 50));
+        }
+        for end in ["start", "stop", "kill"] {
+            kit = match end {
+                "stop" => kit.restart(&[]).await,
+                "kill" => kit.killed().await,
+                _ => kit,
+            };
+            let files =
+                std::fs::read_dir(kit.config_file.with_file_name("store").join("index")).unwrap().count();
+            assert!(files >= 10, "{files} files");
+            let mut client = kit.client().await;
+            let all = 0..500;
+            for (begin_ms, end_ms, numbers) in [
+                (START_MS, START_MS + 2 * hour_ms, all.clone()),
+                (START_MS + hour_ms / 2, START_MS + 2 * hour_ms, 250..500),
+                (START_MS, START_MS + hour_ms / 2, 0..250),
+                (START_MS + 2 * hour_ms, START_MS + 3 * hour_ms, 0..0),
+            ] {
+                let fields = [
+                    ("topic", "T"),
+                    ("key", "key-7"),
+                    ("maxNum", "32"),
+                    ("beginTimestamp", &*begin_ms.to_string()),
+                    ("endTimestamp", &*end_ms.to_string()),
+                ];
+                let found = client.call(request::QUERY_MESSAGE, &fields, "").await;
+                let mut found = bodies(&found.body);
+                found.sort_by_key(|body| body.parse::<i32>().unwrap());
+                let wanted = all.clone().filter(|number| number % 50 == 7 && numbers.contains(number));
+                assert_eq!(found, wanted.map(|number: i32| number.to_string()).collect::<Vec<_>>(), "{end}");
+            }
+        }
+    }
+
     /// No offset that is not a message's own is served: not one within a body, not a negative one.
     #[tokio::test]
     async fn offsets_from_outside() {
