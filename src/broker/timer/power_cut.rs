@@ -106,6 +106,11 @@ async fn work(mut at: Fallible, random: &mut Random) -> (Fallible, i64) {
                 at = at.restart().await;
                 disk.promise(sent, due);
                 quiet(&at.kit).await;
+                if random.percent(60) {
+                    // Before the checkpoint is written anew: it names the wheel and log that this stop replaces.
+                    at = at.restart().await;
+                    quiet(&at.kit).await;
+                }
             }
             _ => {}
         }
