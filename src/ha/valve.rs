@@ -96,21 +96,7 @@ mod tests {
     use crate::store::{NewMessage, StoreOptions};
 
     fn put(store: &MessageStore) -> i64 {
-        let host = "127.0.0.1:1".parse().unwrap();
-        let message = NewMessage {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"x",
-            properties: &[],
-            wait_store: false,
-        };
+        let message = NewMessage::plain("T", 0, "127.0.0.1:1".parse().unwrap(), b"x");
         store.put(&message).unwrap();
         store.max_physical_offset().0
     }

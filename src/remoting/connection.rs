@@ -490,11 +490,7 @@ impl<S: Service> Connection<S> {
     async fn say_goodbye(&mut self) -> io::Result<()> {
         let last = async {
             while let Some((opaque, oneway, answer)) = self.waiting.next().await {
-                if !oneway {
-                    let reply = answer
-                        .unwrap_or_else(|refusal| Reply::with_code(refusal.code).remark(refusal.remark));
-                    self.write.reply(opaque, reply);
-                }
+                self.answer(opaque, oneway, answer);
             }
             while self.wants_write() {
                 self.stream.writable().await?;

@@ -74,18 +74,11 @@ fn reopen_stopped(store: Arc<MessageStore>) -> Arc<MessageStore> {
 
 fn message<'a>(topic: &'a str, queue_id: i32, body: &'a [u8], properties: &'a [&'a str]) -> NewMessage<'a> {
     NewMessage {
-        topic,
-        queue_id,
         flag: 7,
-        sys_flag: 0,
         born_timestamp: 1,
         born_host: "127.0.0.1:5000".parse().unwrap(),
-        store_host: "127.0.0.1:10911".parse().unwrap(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
         properties,
-        wait_store: true,
+        ..NewMessage::plain(topic, queue_id, "127.0.0.1:10911".parse().unwrap(), body)
     }
 }
 

@@ -46,6 +46,25 @@ pub struct NewMessage<'a> {
 }
 
 impl<'a> NewMessage<'a> {
+    /// Makes an ordinary message without flags and properties, made in 1970 on the broker's own machine, whose sender
+    /// waits for the disk.
+    pub fn plain(topic: &'a str, queue_id: i32, host: SocketAddr, body: &'a [u8]) -> Self {
+        Self {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: &[],
+            wait_store: true,
+        }
+    }
+
     /// Makes a message that says the same as a stored one, for this place and with these pieces of properties. Its sender
     /// waits for nothing, and it is part of no transaction any more.
     pub fn copy_of(

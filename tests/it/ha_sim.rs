@@ -297,21 +297,7 @@ async fn write(world: Arc<World>, store: Arc<MessageStore>) {
             let mut random = world.random.lock().unwrap();
             (0..size).map(|_| random.u8(..)).collect()
         };
-        let host = "127.0.0.1:1".parse().unwrap();
-        let message = NewMessage {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &body,
-            properties: &[],
-            wait_store: true,
-        };
+        let message = NewMessage::plain("T", 0, "127.0.0.1:1".parse().unwrap(), &body);
         let receipt = store.put(&message).unwrap();
         let (world, at, end) =
             (world.clone(), receipt.physical_offset.0, receipt.physical_offset.0 + receipt.size as i64);

@@ -38,18 +38,10 @@ fn try_put(store: &MessageStore, topic: &str, queue_id: i32, number: usize) -> R
         format!("TAGS\u{1}tag{}\u{2}KEYS\u{1}key{number}\u{2}UNIQ_KEY\u{1}id{number}\u{2}", number % 3);
     let body = format!("body {number} {}", "x".repeat(number % 200));
     store.put(&NewMessage {
-        topic,
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
         born_timestamp: 1,
         born_host: "127.0.0.1:5000".parse().unwrap(),
-        store_host: "127.0.0.1:10911".parse().unwrap(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: body.as_bytes(),
         properties: &[&properties],
-        wait_store: true,
+        ..NewMessage::plain(topic, queue_id, "127.0.0.1:10911".parse().unwrap(), body.as_bytes())
     })
 }
 
