@@ -282,7 +282,7 @@ async fn a_sender_without_a_heartbeat_is_asked() {
     let (mut stranger, mut client) = (kit.client().await, kit.client().await);
     half(&mut stranger, "other", "").await;
     let sent = half(&mut client, "half", "").await;
-    travel(&kit, 3).await;
+    travel(&kit, 60).await;
     // Both are of one group: who sent last answers for all.
     let mut asked = [
         client.asked(request::CHECK_TRANSACTION_STATE).await,
