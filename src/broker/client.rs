@@ -119,10 +119,20 @@ impl Consumers {
         group: &str,
         topic: &str,
     ) -> Result<(Subscription, MessageModel), Refusal> {
+        self.with_subscription(group, topic, |found, message_model| (found.clone(), message_model))
+    }
+
+    /// Does the same for whoever needs no copy. `look` is called under a lock, which must be a leaf.
+    pub(crate) fn with_subscription<R>(
+        &self,
+        group: &str,
+        topic: &str,
+        look: impl FnOnce(&Subscription, MessageModel) -> R,
+    ) -> Result<R, Refusal> {
         let groups = self.read();
         let group = groups.get(group).ok_or_else(group_without_members)?;
         let found = group.subscriptions.get(topic).ok_or_else(subscription_not_exist)?;
-        Ok((found.clone(), group.message_model))
+        Ok(look(found, group.message_model))
     }
 
     /// Returns how a group filters a topic now, if it is online, subscribes to it and its expression can be read.

@@ -123,6 +123,34 @@ impl ConsumerOffsets {
         progress.resets.remove(&queue_id).map(QueueOffset)
     }
 
+    /// Does all that a pull from `from` asks for at once: takes a reset that waits for it and returns it if it leads
+    /// elsewhere; else keeps the offset that the pull commits and, once it is known, where it ends.
+    pub fn pull(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        from: QueueOffset,
+        commit: Option<QueueOffset>,
+        next: Option<QueueOffset>,
+    ) -> Option<QueueOffset> {
+        let (reset, changed) = self.with(group, topic, |progress| {
+            // Nearly always there are none at all.
+            let reset = if progress.resets.is_empty() { None } else { progress.resets.remove(&queue_id) };
+            if let Some(reset) = reset.filter(|reset| *reset != from.0) {
+                return (Some(QueueOffset(reset)), false);
+            }
+            if let Some(next) = next {
+                progress.pulled.insert(queue_id, next.0);
+            }
+            (None, commit.is_some_and(|at| progress.committed.insert(queue_id, at.0) != Some(at.0)))
+        });
+        if changed {
+            self.changed();
+        }
+        reset
+    }
+
     /// Returns the topics in which a group has committed offsets.
     pub fn topics_of_group(&self, group: &str) -> Vec<String> {
         let groups = self.guard();
@@ -336,6 +364,30 @@ mod tests {
         assert_eq!(offsets.take_reset("g", "T", 0), None);
         assert!(offsets.commit("g", "T", 0, QueueOffset(4)));
         assert_eq!(offsets.query("g", "T", 0), Some(QueueOffset(4)));
+    }
+
+    /// A pull that a reset sends elsewhere commits nothing and got nowhere; one that is there already goes on.
+    #[test]
+    fn a_pull_obeys_a_reset() {
+        let offsets = ConsumerOffsets::default();
+        let pull = |from, commit: i64, next: Option<i64>| {
+            offsets.pull("g", "T", 0, QueueOffset(from), Some(QueueOffset(commit)), next.map(QueueOffset))
+        };
+        assert_eq!(pull(9, 9, Some(12)), None);
+        assert_eq!(offsets.last_pulled("g", "T", 0), Some(QueueOffset(12)));
+        offsets.reset("g", "T", 0, QueueOffset(3));
+        assert_eq!(pull(12, 12, Some(15)), Some(QueueOffset(3)));
+        assert_eq!(offsets.query("g", "T", 0), Some(QueueOffset(3)));
+        assert_eq!(offsets.last_pulled("g", "T", 0), Some(QueueOffset(12)));
+        offsets.reset("g", "T", 0, QueueOffset(4));
+        assert_eq!(pull(4, 4, None), None, "it is held");
+        assert_eq!(offsets.last_pulled("g", "T", 0), Some(QueueOffset(12)));
+        let version = offsets.version();
+        assert_eq!(pull(4, 4, Some(5)), None);
+        assert_eq!((offsets.last_pulled("g", "T", 0), offsets.version()), (Some(QueueOffset(5)), version));
+        assert_eq!(pull(5, 5, Some(6)), None);
+        assert_eq!(offsets.query("g", "T", 0), Some(QueueOffset(5)));
+        assert_eq!(offsets.version(), version + 1);
     }
 
     /// What is saved is what is restored, and a pull alone is nothing to save.

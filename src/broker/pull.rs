@@ -12,13 +12,16 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::Broker;
+use super::client::Subscription;
 use super::filter::{Filter, is_tag};
 use super::name;
 use super::refusal::{filter_not_supported, group_not_exist, subscription_parse_failed};
-use super::topic::perm;
+use super::topic::{Topic, perm};
 use crate::remoting::{Call, Outcome, Refusal};
-use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome, RecordFilter};
+use crate::store::{GetMessageStatus, QueueOffset, QueueSlot, ReadLimits, ReadOutcome, RecordFilter};
+use crate::wire::body::group::SubscriptionGroupConfig;
 use crate::wire::body::heartbeat::MessageModel;
+use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::{Body, Reply};
 use crate::wire::fields::FieldText;
@@ -54,9 +57,12 @@ pub(super) fn pull_message(broker: &Arc<Broker>, call: Call<PullMessageRequestHe
 fn awaits_heartbeat(broker: &Broker, header: &PullMessageRequestHeader) -> bool {
     header.sys_flag & sys_flag::SUBSCRIPTION == 0
         && header.expression_type.as_deref().is_some_and(|kind| !is_tag(kind))
-        && broker.consumers.subscription(&header.consumer_group, &header.topic).is_ok_and(|(known, _)| {
-            !is_tag(&known.data.expression_type) && known.data.sub_version < header.sub_version
-        })
+        && broker
+            .consumers
+            .with_subscription(&header.consumer_group, &header.topic, |known, _| {
+                !is_tag(&known.data.expression_type) && known.data.sub_version < header.sub_version
+            })
+            .unwrap_or(false)
 }
 
 fn pull_after_heartbeat(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Outcome {
@@ -101,28 +107,36 @@ struct Pull {
     filter: Arc<Filter>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
+    /// The broker that the group pulls from, and the one when it is far behind.
+    broker_ids: (i64, i64),
     came_ms: i64,
     client: SocketAddr,
 }
 
 fn start(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Result<Outcome, Refusal> {
-    let pull = check(broker, &call)?;
+    let guard = broker.topics.guard();
+    let known = broker.topics.find(&call.header.topic, &guard);
+    let pull = check(broker, &call, known)?;
     let header = &call.header;
+    let slot = known.and_then(|topic| topic.queue(pull.queue_id));
+    let found = pull.read(broker, slot);
+    let may_wait = header.sys_flag & sys_flag::SUSPEND != 0 && header.suspend_timeout_millis > 0;
+    let answers =
+        !(may_wait && waits_for_more(found.status, pull.offset)) || belongs_to_master(broker, &found);
+    let commits = header.sys_flag & sys_flag::COMMIT_OFFSET != 0 && header.commit_offset >= 0;
+    let commit = commits.then_some(QueueOffset(header.commit_offset));
+    let next = answers.then_some(found.next_begin_offset);
     // A client that already goes on from there is not told to: 4.x clients rest for ten seconds when they are.
-    let reset = broker.offsets.take_reset(&pull.group, &pull.topic, pull.queue_id);
-    if let Some(reset) = reset.filter(|reset| *reset != pull.offset) {
+    let reset = broker.offsets.pull(&pull.group, &pull.topic, pull.queue_id, pull.offset, commit, next);
+    if let Some(reset) = reset {
         return Ok(Outcome::Now(Ok(pull.reset_reply(broker, reset))));
     }
-    if header.sys_flag & sys_flag::COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-        let offset = QueueOffset(header.commit_offset);
+    if let Some(offset) = commit {
         broker.events.committed(pull.came_ms, &pull.group, &pull.topic, pull.queue_id, offset);
-        broker.offsets.commit(&pull.group, &pull.topic, pull.queue_id, offset);
         broker.saving.soon();
     }
-    let found = pull.read(broker);
-    let may_wait = header.sys_flag & sys_flag::SUSPEND != 0 && header.suspend_timeout_millis > 0;
-    if !(may_wait && waits_for_more(found.status, pull.offset)) || belongs_to_master(broker, &found) {
-        return Ok(Outcome::Now(Ok(pull.reply(broker, found))));
+    if answers {
+        return Ok(Outcome::Now(Ok(pull.reply(broker, found, known))));
     }
     let keys = broker.keys();
     let limit_ms = if keys.long_polling_enable {
@@ -170,10 +184,11 @@ fn hold(broker: &Arc<Broker>, mut pull: Pull, limit: Duration) -> Outcome {
             if pull.take_newer_filter(&broker) {
                 pull.offset = from;
             }
-            let found = pull.read(&broker);
+            let found = pull.read(&broker, None);
             let in_vain = found.status == GetMessageStatus::NoMatchedMessage && pull.filter.needs_record();
             if is_over || broker.is_stopping() || !in_vain {
-                return Ok(pull.reply(&broker, found));
+                broker.offsets.pulled(&pull.group, &pull.topic, pull.queue_id, found.next_begin_offset);
+                return Ok(pull.reply(&broker, found, None));
             }
             // Whatever came is for others: it is behind this pull now, which waits on.
             pull.offset = found.next_begin_offset;
@@ -183,7 +198,32 @@ fn hold(broker: &Arc<Broker>, mut pull: Pull, limit: Duration) -> Outcome {
     })
 }
 
-fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<Pull, Refusal> {
+/// What a pull has to know of a group's configuration.
+#[derive(Clone, Copy)]
+struct GroupFacts {
+    consume_enable: bool,
+    consume_broadcast_enable: bool,
+    sys_flag: i32,
+    broker_ids: (i64, i64),
+}
+
+impl GroupFacts {
+    fn of(config: &SubscriptionGroupConfig) -> Self {
+        Self {
+            consume_enable: config.consume_enable,
+            consume_broadcast_enable: config.consume_broadcast_enable,
+            sys_flag: config.group_sys_flag,
+            broker_ids: (config.broker_id, config.which_broker_when_consume_slowly),
+        }
+    }
+}
+
+/// Checks a pull of a topic that was looked up without a reference count, if it could be.
+fn check(
+    broker: &Arc<Broker>,
+    call: &Call<PullMessageRequestHeader>,
+    known: Option<&Topic>,
+) -> Result<Pull, Refusal> {
     let header = &call.header;
     let keys = broker.keys();
     let no_permission = |remark: String| Refusal::new(response::NO_PERMISSION, remark);
@@ -201,14 +241,24 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
         ));
     }
     let (group, topic) = (&header.consumer_group, &header.topic);
-    let group_config = broker
-        .groups
-        .get_or_create(group, keys.auto_create_subscription_group)
-        .ok_or_else(|| group_not_exist(group))?;
+    let group_config = match broker.groups.with(group, GroupFacts::of) {
+        Some(known) => known,
+        None => broker
+            .groups
+            .get_or_create(group, keys.auto_create_subscription_group)
+            .map(|made| GroupFacts::of(&made))
+            .ok_or_else(|| group_not_exist(group))?,
+    };
     if !group_config.consume_enable {
         return Err(no_permission(format!("subscription group no permission, {group}")));
     }
-    let topic_config = broker.topics.get(topic).ok_or_else(|| super::refusal::topic_not_exist(topic))?;
+    let counted;
+    let topic_config: &TopicConfig = if let Some(known) = known {
+        &known.config
+    } else {
+        counted = broker.topics.get(topic).ok_or_else(|| super::refusal::topic_not_exist(topic))?;
+        &counted
+    };
     if topic_config.perm & perm::READ == 0 {
         return Err(no_permission(format!("the topic[{topic}] pulling message is forbidden")));
     }
@@ -237,7 +287,8 @@ fn check(broker: &Arc<Broker>, call: &Call<PullMessageRequestHeader>) -> Result<
         offset: QueueOffset(header.queue_offset),
         limits: ReadLimits::messages(header.max_msg_nums.clamp(1, BATCH_MAX) as usize),
         topic_sys_flag: topic_config.topic_sys_flag,
-        group_sys_flag: group_config.group_sys_flag,
+        group_sys_flag: group_config.sys_flag,
+        broker_ids: group_config.broker_ids,
         came_ms: broker.clock.now_ms(),
         client: call.peer.address(),
     })
@@ -257,8 +308,14 @@ fn filter_of(
         let filter = broker.filter_cache.compile(kind, carried).map_err(subscription_parse_failed)?;
         return Ok((filter, false));
     }
-    let (subscription, message_model) =
-        broker.consumers.subscription(&header.consumer_group, &header.topic)?;
+    // Nearly every kind is that of tags, whose name need not be copied.
+    let look = |known: &Subscription, message_model| {
+        let of_tags = is_tag(&known.data.expression_type);
+        let kind = if of_tags { String::new() } else { known.data.expression_type.clone() };
+        (kind, known.data.sub_version, known.filter.clone(), message_model)
+    };
+    let (kind, sub_version, filter, message_model) =
+        broker.consumers.with_subscription(&header.consumer_group, &header.topic, look)?;
     if message_model == MessageModel::Broadcasting && !broadcast_allowed {
         let remark =
             format!("the consumer group[{}] can not consume by broadcast way", header.consumer_group);
@@ -269,13 +326,13 @@ fn filter_of(
             format!("the consumer group[{}] is forbidden for topic[{}]", header.consumer_group, header.topic);
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
-    refuse_unserved(broker, &subscription.data.expression_type)?;
-    if subscription.data.sub_version < header.sub_version && is_tag(&subscription.data.expression_type) {
+    refuse_unserved(broker, &kind)?;
+    if sub_version < header.sub_version && is_tag(&kind) {
         // The client has a newer expression than its last heartbeat said. Apache refuses such pulls until the
         // next heartbeat, up to 30 s; sending everything instead loses nothing, as the client filters again.
         return Ok((Arc::new(Filter::ALL), false));
     }
-    let filter = subscription.filter.map_err(|cause| {
+    let filter = filter.map_err(|cause| {
         let remark =
             format!("The broker's consumer filter data is not exist!Your expression may be wrong! {cause}");
         Refusal::new(response::FILTER_DATA_NOT_EXIST, remark)
@@ -298,15 +355,22 @@ impl Pull {
         newer.map(|newer| self.filter = newer).is_some()
     }
 
-    fn read(&self, broker: &Broker) -> ReadOutcome {
+    /// Reads; `slot` is the queue's, where the topic was looked up already.
+    fn read(&self, broker: &Broker, slot: Option<&QueueSlot>) -> ReadOutcome {
         let by_code = |code| self.filter.matches_code(code);
         let by_record = |record: &[u8]| self.filter.matches_record(record);
         let by_record: Option<RecordFilter<'_>> = self.filter.needs_record().then_some(&by_record);
-        broker.store.read(&self.topic, self.queue_id, self.offset, &self.limits, &by_code, by_record)
+        let (topic, queue_id, limits) = (&self.topic, self.queue_id, &self.limits);
+        match slot {
+            Some(slot) => {
+                broker.store.read_in(slot, topic, queue_id, self.offset, limits, &by_code, by_record)
+            }
+            None => broker.store.read(topic, queue_id, self.offset, limits, &by_code, by_record),
+        }
     }
 
     /// Answers with what a read found; the code says what the client should do next.
-    fn reply(&self, broker: &Broker, found: ReadOutcome) -> Reply {
+    fn reply(&self, broker: &Broker, found: ReadOutcome, known: Option<&Topic>) -> Reply {
         use GetMessageStatus::{
             Found, MessageWasRemoving, NoMatchedLogicQueue, NoMatchedMessage, NoMessageInQueue,
             OffsetFoundNull, OffsetOverflowBadly, OffsetOverflowOne, OffsetTooSmall,
@@ -328,7 +392,6 @@ impl Pull {
             }
             NoMatchedLogicQueue => (response::PULL_OFFSET_MOVED, "NO_MATCHED_LOGIC_QUEUE"),
         };
-        broker.offsets.pulled(&self.group, &self.topic, self.queue_id, found.next_begin_offset);
         let code = if found.status != Found && belongs_to_master(broker, &found) {
             response::PULL_RETRY_IMMEDIATELY
         } else {
@@ -339,13 +402,14 @@ impl Pull {
             self.head(suggested, code, name, found.next_begin_offset, found.min_offset, found.max_offset);
         if found.status == Found {
             let waited_ms = broker.clock.now_ms() - self.came_ms;
-            broker.stats.got(
-                &self.group,
-                &self.topic,
-                found.message_count,
-                found.message_bytes,
-                waited_ms as u64,
-            );
+            let (messages, bytes, waiting_ms) = (found.message_count, found.message_bytes, waited_ms as u64);
+            match known {
+                Some(known) => {
+                    let stats = known.stats.get_or_init(|| broker.stats.topic(&self.topic));
+                    stats.got(&self.group, messages, bytes, waiting_ms);
+                }
+                None => broker.stats.got(&self.group, &self.topic, messages, bytes, waiting_ms),
+            }
             broker.events.delivered(
                 self.came_ms + waited_ms,
                 &self.group,
@@ -374,14 +438,8 @@ impl Pull {
         if !broker.keys().slave_read_enable || belongs_to_master(broker, found) {
             return 0;
         }
-        let group = broker.groups.get(&self.group);
-        group.map_or(0, |group| {
-            if found.suggest_pulling_from_slave {
-                group.which_broker_when_consume_slowly
-            } else {
-                group.broker_id
-            }
-        })
+        let (usual, when_slow) = self.broker_ids;
+        if found.suggest_pulling_from_slave { when_slow } else { usual }
     }
 
     fn head(

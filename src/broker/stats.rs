@@ -158,9 +158,24 @@ impl TopicStats {
         self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts one pull of a group that handed out `messages` messages in `bytes` bytes, `latency_ms` after it came. The
+    /// caller has checked that the group exists, here and in the next one.
+    #[inline]
+    pub fn got(&self, group: &str, messages: usize, bytes: usize, latency_ms: u64) {
+        self.with_group(group, |stats| stats.got(messages as u64, bytes as u64, latency_ms));
+    }
+
+    #[inline]
+    fn with_group(&self, group: &str, count: impl FnOnce(&GroupStats)) {
+        if let Some(group) = self.read_groups().get(group) {
+            return count(group);
+        }
+        count(&self.group(group));
+    }
+
     /// Returns the figures of a group on this topic, made when it is first seen.
     ///
-    /// The caller has checked that the group exists, so that names from outside do not pile up here.
+    /// The caller has checked that it exists, so that names from outside do not pile up here.
     pub fn group(&self, group: &str) -> Arc<GroupStats> {
         if let Some(known) = self.find_group(group) {
             return known;
@@ -331,10 +346,7 @@ impl Stats {
             made = self.topic(topic);
             &made
         };
-        if let Some(group) = stats.read_groups().get(group) {
-            return count(group);
-        }
-        count(&stats.group(group));
+        stats.with_group(group, count);
     }
 
     /// Returns the figures of a topic, made when it is first seen.

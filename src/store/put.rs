@@ -91,9 +91,17 @@ impl Wait {
     }
 }
 
-/// A queue that somebody puts to again and again, so that it need not be looked up by name each time.
+/// A queue that somebody puts to or reads again and again, so that it need not be looked up by name each time.
 #[derive(Debug, Default)]
 pub struct QueueSlot(OnceLock<Arc<ConsumeQueue>>);
+
+impl QueueSlot {
+    /// Returns the queue, if somebody has put to it and it was not deleted since.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&Arc<ConsumeQueue>> {
+        self.0.get().filter(|queue| !queue.is_dead())
+    }
+}
 
 /// What is worked out about a message before the put lock.
 struct Checked {

@@ -17,9 +17,12 @@ use super::mapped_file::MappedFile;
 use super::mapped_queue::MappedQueue;
 use super::{
     Boundary, Error, GetMessageStatus, MessageStore, PhysicalOffset, QueryOutcome, QueueEntry, QueueOffset,
-    ReadLimits, ReadOutcome,
+    QueueSlot, ReadLimits, ReadOutcome,
 };
 use crate::wire::message::{MessageRecord, property_name, sys_flag};
+
+/// Records that clients ask for at a time by default.
+const BATCH_USUAL: usize = 32;
 
 /// Says whether a whole record is wanted.
 pub type RecordFilter<'a> = &'a dyn Fn(&[u8]) -> bool;
@@ -39,8 +42,9 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    fn new(files: &'a [Arc<MappedFile>]) -> Self {
-        Self { files, view: None, piece: 0..0, records: Vec::new(), count: 0, bytes: 0, end: 0 }
+    fn new(files: &'a [Arc<MappedFile>], records_max: usize) -> Self {
+        let records = Vec::with_capacity(records_max.min(BATCH_USUAL));
+        Self { files, view: None, piece: 0..0, records, count: 0, bytes: 0, end: 0 }
     }
 
     /// Adds the record of `entry` if it is there and wanted; `None` when it is not there.
@@ -108,6 +112,36 @@ impl MessageStore {
                 return nothing(GetMessageStatus::OffsetFoundNull, offset.0, 0, 0);
             }
         };
+        self.read_queue(&queue, offset, limits, filter, record_filter)
+    }
+
+    /// Does the same where `slot` is always that of this topic and queue id.
+    #[allow(clippy::too_many_arguments, reason = "those of `read` and the slot")]
+    pub fn read_in(
+        &self,
+        slot: &QueueSlot,
+        topic: &str,
+        queue_id: i32,
+        offset: QueueOffset,
+        limits: &ReadLimits,
+        filter: &dyn Fn(i64) -> bool,
+        record_filter: Option<RecordFilter<'_>>,
+    ) -> ReadOutcome {
+        match slot.get() {
+            Some(queue) => self.read_queue(queue, offset, limits, filter, record_filter),
+            None => self.read(topic, queue_id, offset, limits, filter, record_filter),
+        }
+    }
+
+    #[inline]
+    fn read_queue(
+        &self,
+        queue: &ConsumeQueue,
+        offset: QueueOffset,
+        limits: &ReadLimits,
+        filter: &dyn Fn(i64) -> bool,
+        record_filter: Option<RecordFilter<'_>>,
+    ) -> ReadOutcome {
         let (min, max) = (queue.min(), queue.max());
         let status_next = match offset.0 {
             _ if max == 0 => Some((GetMessageStatus::NoMessageInQueue, 0)),
@@ -121,8 +155,8 @@ impl MessageStore {
             return nothing(status, next, min, max);
         }
         let files = self.log.files().files();
-        let mut gathered = Gathered::new(&files);
-        let (status, next) = self.gather(&queue, offset.0, max, limits, filter, record_filter, &mut gathered);
+        let mut gathered = Gathered::new(&files, limits.max_messages);
+        let (status, next) = self.gather(queue, offset.0, max, limits, filter, record_filter, &mut gathered);
         gathered.finish_piece();
         let found = status == GetMessageStatus::Found;
         let counter = if found { &self.reads.found } else { &self.reads.missed };

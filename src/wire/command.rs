@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::DecodeError;
 use super::code::{LanguageCode, VERSION, response};
-use super::fields::{FieldList, FieldText, Fields, Header, Span, escape};
+use super::fields::{FieldList, FieldText, Fields, Header, Span, escape, is_plain};
 
 /// Largest frame accepted, its own length included (`com.rocketmq.remoting.frameMaxLength`).
 pub const FRAME_BYTES_MAX: usize = 16_777_216;

@@ -253,11 +253,19 @@ impl FieldList {
     }
 }
 
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Says whether a text stands in a JSON string as it is.
+pub(crate) fn is_plain(text: &str) -> bool {
+    // Without an early end this runs many bytes at a time, and nearly every text is plain.
+    !text.bytes().fold(false, |special, byte| special | is_special(byte))
+}
+
 /// Appends a text as it stands in a JSON string.
 pub(crate) fn escape(out: &mut String, text: &str) {
-    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    // Without an early end this runs many bytes at a time, and nearly every text is plain.
-    if !text.bytes().fold(false, |special, byte| special | is_special(byte)) {
+    if is_plain(text) {
         out.push_str(text);
         return;
     }

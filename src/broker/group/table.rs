@@ -101,6 +101,12 @@ impl SubscriptionGroupTable {
         self.groups.pin().get(group).cloned()
     }
 
+    /// Looks at a group without a reference count, which the threads of all connections would write to for each pull.
+    #[inline]
+    pub fn with<R>(&self, group: &str, look: impl FnOnce(&SubscriptionGroupConfig) -> R) -> Option<R> {
+        self.groups.pin().get(group).map(|known| look(known))
+    }
+
     /// Returns a group, created with the defaults if `allowed` (`findSubscriptionGroupConfig`).
     ///
     /// Refuses an illegal name and any beyond [`GROUPS_MAX`]. The system's own groups are always created.

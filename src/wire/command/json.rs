@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 
-use super::{ByteString, Command, DecodeError, FieldList, LanguageCode, Span, VERSION, escape};
+use super::{ByteString, Command, DecodeError, FieldList, LanguageCode, Span, VERSION, escape, is_plain};
 
 /// Nesting of unknown values that is skipped; deeper is refused.
 const DEPTH_MAX: usize = 32;
@@ -27,10 +27,14 @@ pub(super) fn encode(
     out.extend_from_slice(b",\"language\":\"JAVA\",\"opaque\":");
     out.extend_from_slice(numbers.format(opaque).as_bytes());
     if let Some(remark) = remark {
-        let mut escaped = String::with_capacity(remark.len());
-        escape(&mut escaped, remark);
         out.extend_from_slice(b",\"remark\":\"");
-        out.extend_from_slice(escaped.as_bytes());
+        if is_plain(remark) {
+            out.extend_from_slice(remark.as_bytes());
+        } else {
+            let mut escaped = String::with_capacity(remark.len());
+            escape(&mut escaped, remark);
+            out.extend_from_slice(escaped.as_bytes());
+        }
         out.extend_from_slice(b"\"");
     }
     out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
