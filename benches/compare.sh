@@ -32,7 +32,7 @@ else
 fi
 # In order: what needs servers with other settings comes last.
 all_loads="first memory send-4x32 send-1x1 send-64x1 send-topics send-16k send-delay send-timer send-half send-groups
-    send-held sql pull ordered latency send-slave catch-up sync-1 sync-8 sync-64 sync-master"
+    send-held due-delay due-timer sql pull ordered latency send-slave catch-up sync-1 sync-8 sync-64 sync-master"
 SERVERS=${SERVERS:-floor written apache rmq}
 # shellcheck disable=SC2086
 LOADS=$(echo ${LOADS:-$all_loads})
@@ -49,6 +49,7 @@ memory_messages=$((1000000 / scale))
 compared=$((500000 / scale))           # of a load that is compared with plain sends in the same rounds
 filtered=$((1000000 / scale))          # backlog that a filter looks at, 1.3 GB
 groups=10000 held=5000
+due=$((100000 / scale)) due_in_ms=10000     # messages that are due together, after delay level 3
 predicate="price BETWEEN 10 AND 20 AND region = 'eu' AND kind IN ('refund', 'return')" # its last term is false
 idle_connections=1000
 
@@ -467,6 +468,29 @@ measure_send_slave() { # the plain sends are those without a slave
     stop_rmq
     stop_apache_slave
 }
+measure_due() { # measure_due <load>: from when all of many messages are due until a consumer has the last one
+    local round server topic at_ms how late_ms
+    for round in $(seq "$ROUNDS"); do
+        for server in $(without "$(without "$SERVERS" floor)" written); do
+            start "$server" || { fail "$1" "$server" "the start"; continue; }
+            topic=$1-$round
+            load "$server" producer --topic "$topic" --messages 1 > /dev/null || continue
+            at_ms=$(($(date +%s%3N) + due_in_ms))
+            how=TIMER_DELIVER_MS=$at_ms
+            [ "$1" = due-timer ] || how=DELAY=3
+            load "$server" producer --topic "$topic" --messages "$due" --property "$how" > /dev/null ||
+                { fail "$1" "$server" "the sends"; continue; }
+            # With a level the last one is due that long after it was sent.
+            [ "$1" = due-timer ] || at_ms=$(($(date +%s%3N) + due_in_ms))
+            load "$server" consumer --topic "$topic" --messages $((due + 1)) --duration 60 > /dev/null ||
+                { fail "$1" "$server" "the consumer"; continue; }
+            late_ms=$(($(date +%s%3N) - at_ms))
+            record "$1" "$server" "{\"late_ms\":$late_ms}"
+            say "  $1 $server: $late_ms ms"
+        done
+    done
+    stop_rmq
+}
 measure_catch_up() { # an empty slave beside a full master
     local round json
     if has "$SERVERS" rmq; then
@@ -528,6 +552,8 @@ send-groups|server_cpu_us|send to a topic of GROUPS online groups, HELD pulls he
 send-groups÷send-groups-plain|server_cpu_us|… ÷ plain sends|2|≤ 1.5
 send-held|server_cpu_us|send to a topic with HELD pulls held for other tags: server CPU µs/message|2|
 send-held÷send-held-plain|server_cpu_us|… ÷ plain sends|2|≤ 1.5
+due-delay|late_ms|DUE messages of delay level 3 (10 s): ms from when the last is due until a consumer has all|0|≤ 2,000
+due-timer|late_ms|DUE timers of one moment: ms from then until a consumer has all|0|≤ 2,000
 sql|per_second|SQL92 filter with 3 terms over a backlog, none match: messages/s|0|
 sql|server_cpu_us|… server CPU µs/message|2|≤ 0.5
 pull|per_second|pull of a backlog: messages/s|0|≥ 1,500,000
@@ -597,7 +623,7 @@ print_table() {
         declare -A m=([floor]='' [written]='' [apache]='' [rmq]='')
         for server in floor written apache rmq; do m[$server]=$(values "$name" $server "$key" | middle); done
         [ -n "${m[floor]}${m[written]}${m[apache]}${m[rmq]}" ] || continue
-        what=${what/MEMORY/$(cell 0 $memory_messages)} what=${what/GROUPS/$(cell 0 $groups)} what=${what/HELD/$(cell 0 $held)}
+        what=${what/MEMORY/$(cell 0 $memory_messages)} what=${what/GROUPS/$(cell 0 $groups)} what=${what/HELD/$(cell 0 $held)} what=${what/DUE/$(cell 0 $due)}
         against_apache=$(ratio "${m[rmq]%% *}" "${m[apache]%% *}")
         case $name in *÷*) against_apache=– ;; esac
         # shellcheck disable=SC2086
@@ -627,6 +653,7 @@ compare() {
         first) for round in $(seq "$ROUNDS"); do measure_first; done ;;
         memory) measure_memory ;;
         send-slave) measure_send_slave ;;
+        due-*) measure_due "$name" ;;
         catch-up) measure_catch_up ;;
         *) measure_in_turn "$name" ;;
         esac

@@ -426,14 +426,13 @@ impl Broker {
 impl Broker {
     /// Writes the configuration files whose tables have changed.
     fn save_changed(&self) {
-        let offsets_file = self.config_dir.join(OFFSETS_FILE);
-        // A slave keeps its master's progress of what is due, and has none of its own.
-        let schedule = if self.slave.is_none() { self.schedule.save(&self.store) } else { Ok(false) };
+        // Topics come first: senders wait for them, and for no flush of what the others rest on.
         let saved = [
             self.topics.save(),
             self.groups.save(),
-            self.offsets.save(&offsets_file, &self.store),
-            schedule,
+            self.offsets.save(&self.config_dir.join(OFFSETS_FILE), &self.store),
+            // A slave keeps its master's progress of what is due, and has none of its own.
+            if self.slave.is_none() { self.schedule.save(&self.store) } else { Ok(false) },
             self.consumer_filters.save(),
             self.pop.modes.save(),
             self.pop.orders.save(self.clock.now_ms()),

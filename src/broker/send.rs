@@ -325,7 +325,15 @@ impl Broker {
     /// does. After a crash this broker knows a topic again by its messages, the reference does not; and a message
     /// that is meant for it and waits elsewhere would be delivered where nobody may read.
     pub(super) fn answer_when_topics_are_saved(&self, answer: Outcome) -> Outcome {
-        if self.topics.is_unsaved() { answer.after(self.saving.now()) } else { answer }
+        let Some(saved) = self.topics.until_saved() else { return answer };
+        let all_tried = self.saving.now();
+        answer.after(async {
+            tokio::select! {
+                () = saved => {}
+                // The file could not be written: the next try will come, and the message is stored.
+                () = all_tried => {}
+            }
+        })
     }
 
     /// Stores a message and counts it.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use papaya::Guard;
+use tokio::sync::watch;
 
 use super::attributes;
 use crate::broker::name;
@@ -105,7 +106,7 @@ pub struct TopicTable {
     provisional: AtomicUsize,
     /// Number of changes, and how many of them the file has.
     changes: AtomicU64,
-    saved: AtomicU64,
+    saved: watch::Sender<u64>,
     /// Held while the file is written.
     saving: Mutex<()>,
     listener: OnceLock<Listener>,
@@ -147,7 +148,7 @@ impl TopicTable {
             state: Mutex::new(State { version: saved.data_version, ..State::default() }),
             provisional: AtomicUsize::new(0),
             changes,
-            saved: AtomicU64::new(0),
+            saved: watch::Sender::new(0),
             saving: Mutex::new(()),
             listener: OnceLock::new(),
         })
@@ -465,17 +466,24 @@ impl TopicTable {
     pub fn save(&self) -> Result<bool, PersistError> {
         let _writing = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = self.changes.load(Ordering::Acquire);
-        if changes == self.saved.load(Ordering::Acquire) {
+        if changes == *self.saved.borrow() {
             return Ok(false);
         }
         persist::save(&self.options.path, &self.snapshot())?;
-        self.saved.store(changes, Ordering::Release);
+        self.saved.send_replace(changes);
         Ok(true)
     }
 
-    /// Says whether the file lacks a change.
-    pub fn is_unsaved(&self) -> bool {
-        self.changes.load(Ordering::Acquire) != self.saved.load(Ordering::Acquire)
+    /// Returns what is ready when the file has every change up to now; nothing when it has them.
+    pub fn until_saved(&self) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        let changes = self.changes.load(Ordering::Acquire);
+        if *self.saved.borrow() >= changes {
+            return None;
+        }
+        let mut saved = self.saved.subscribe();
+        Some(async move {
+            let _ = saved.wait_for(|saved| *saved >= changes).await;
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -237,7 +237,7 @@ class OrderTest extends ClientTest {
         }
     }
 
-    /** The server is stopped and started while members consume: they go on in order, and nothing is missing. */
+    /** The server is stopped, and then killed, and started again while members consume: they go on in order, and nothing is missing. */
     @Test
     void restart() throws Exception {
         Server server = closing(Server.own());
@@ -249,12 +249,19 @@ class OrderTest extends ClientTest {
         List<String> sent = send(producer, topic, 0, 5);
         awaitTaken(sent, 30);
         server.stop();
-        server.startAgain();
-        Until.holds("a send is acknowledged again", SOON, () -> producer.send(message(topic, "99/0")) != null);
-        sent.addAll(send(producer, topic, 5, 15));
-        awaitTaken(sent, 30); // a 4.x client's heartbeat comes every 30 s
+        sent.addAll(afterStart(server, producer, topic, 5));
+        server.kill9();
+        sent.addAll(afterStart(server, producer, topic, 15));
         List<String> steps = taken();
         steps.removeIf("99/0"::equals);
         assertInOrder(steps);
+    }
+
+    private List<String> afterStart(Server server, DefaultMQProducer producer, String topic, int from) throws Exception {
+        server.startAgain();
+        Until.holds("a send is acknowledged again", SOON, () -> producer.send(message(topic, "99/0")) != null);
+        List<String> sent = send(producer, topic, from, from + 10);
+        awaitTaken(sent, 30); // a 4.x client's heartbeat comes every 30 s
+        return sent;
     }
 }
