@@ -29,6 +29,7 @@ use crate::wire::fields::FieldList;
 
 pub mod address;
 pub mod client;
+pub(crate) mod dead_letter;
 mod due;
 pub mod filter;
 pub mod group;
@@ -139,6 +140,8 @@ pub struct Broker {
     events: timeline::Events,
     pub(crate) registration: Arc<Registration>,
     pub(crate) saving: Saving,
+    /// Held while dead letters are sent again, so that none is sent twice.
+    resending: Mutex<()>,
     /// Sends the log to slaves, also to those of a slave.
     pub(crate) ha: Arc<Master>,
     /// What the broker knows of its master, if it is a slave.
@@ -213,6 +216,7 @@ impl Broker {
             events: timeline::Events::default(),
             registration: Arc::new(Registration::new(options.name_servers)),
             saving: Saving::default(),
+            resending: Mutex::default(),
             address: ArcSwap::from_pointee(options.address),
             config_file: options.config_file,
             own_properties: format!(

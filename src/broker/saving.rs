@@ -54,7 +54,7 @@ impl Saving {
     }
 
     /// Asks for a write at once; the returned future is ready when it is done.
-    pub fn now(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn now(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let mut state = self.lock();
         state.asked += 1;
         let asked = state.asked;

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::args::{DlqArgs, DlqWish, LettersArgs, PurgeArgs, ResendArgs};
 use super::cluster::{Cluster, Queue};
 use super::instance;
+use crate::broker::dead_letter::OF_THE_WAY;
 use crate::broker::name::DLQ_PREFIX;
 use crate::wire::code::request;
 use crate::wire::command::Request;
@@ -27,27 +28,6 @@ use crate::wire::message::{self, MessageRecord, property_name, sys_flag, upper_h
 const BODY_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a body that `show` prints in a line.
 const PREVIEW_CHARS: usize = 60;
-/// What a message had on its way to the dead letters, or gets anew from the broker; not sent again.
-const OF_THE_WAY: [&str; 17] = [
-    property_name::DELAY,
-    property_name::RETRY_TOPIC,
-    property_name::ORIGIN_MESSAGE_ID,
-    property_name::REAL_TOPIC,
-    property_name::REAL_QID,
-    property_name::WAIT,
-    property_name::TIMER_DELAY_SEC,
-    property_name::TIMER_DELAY_MS,
-    property_name::TIMER_DELIVER_MS,
-    property_name::TIMER_OUT_MS,
-    "TIMER_ENQUEUE_MS",
-    "TIMER_DEQUEUE_MS",
-    property_name::TRAN_MSG,
-    "MSG_REGION",
-    "TRACE_ON",
-    "CLUSTER",
-    "MAX_RECONSUME_TIMES",
-];
-
 /// `rmq-lite dlq …`.
 pub(super) async fn dlq(args: DlqArgs) -> anyhow::Result<ExitCode> {
     let mut cluster = Cluster::behind(&instance::name_servers(args.namesrv));

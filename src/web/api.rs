@@ -1,4 +1,5 @@
-//! `/api/v1`: JSON about the server, its topics and its consumer groups, and the server's clock, which can be moved.
+//! `/api/v1`: JSON about the server, its topics and its consumer groups; the server's clock can be moved, and dead letters sent
+//! again.
 //!
 //! Every resource is described in `openapi.json`, which is served beside them; errors are problems. Reading the
 //! rooms happens on a thread that may wait, so that a server with many topics keeps answering its clients.
@@ -10,7 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,27 @@ struct TimelineQuestion {
     key: String,
     /// The topic; without it every topic is looked through.
     topic: Option<String>,
+}
+
+/// Which dead letters are sent again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResendWish {
+    /// Most letters; all that are open unless told.
+    max: Option<usize>,
+}
+
+/// What became of dead letters.
+#[derive(Serialize)]
+struct ResendOutcome {
+    group: String,
+    /// Letters that were sent again.
+    resent: usize,
+    /// Letters that are still open.
+    open: i64,
+    /// Why it stopped before all that were wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// How much of a list is wanted.
@@ -80,6 +102,7 @@ pub(super) fn router() -> Router<Arc<Shown>> {
         .route("/groups", get(groups))
         .route("/groups/{group}", get(group))
         .route("/dead-letters", get(dead_letters))
+        .route("/dead-letters/{group}/resend", post(resend_dead_letters))
         .route("/timeline", get(timeline))
         .route("/transactions", get(transactions))
         .route("/delayed", get(delayed))
@@ -141,6 +164,26 @@ async fn group(State(shown): Shared, name: Result<Path<String>, PathRejection>) 
 
 async fn dead_letters(State(shown): Shared) -> Found<Vec<DeadLetters>> {
     of_broker(shown, figures::dead_letters).await
+}
+
+/// Sends the open dead letters of a group to where they came from, and answers when that is on the disk.
+async fn resend_dead_letters(
+    State(shown): Shared,
+    group: Result<Path<String>, PathRejection>,
+    wish: Result<Json<ResendWish>, JsonRejection>,
+) -> Found<ResendOutcome> {
+    let Path(group) = group.map_err(|cause| Problem::bad_request(cause.body_text()))?;
+    let Json(wish) = wish.map_err(|cause| Problem::bad_request(cause.body_text()))?;
+    let max = wish.max.unwrap_or(usize::MAX);
+    let name = group.clone();
+    let Json((resent, saved)) =
+        of_broker(shown, move |broker| (broker.resend_dead_letters(&name, max), broker.saving.now())).await?;
+    let resent = resent.map_err(|refusal| Problem::new(StatusCode::CONFLICT, refusal.remark))?;
+    let resent =
+        resent.ok_or_else(|| Problem::not_found(format!("the group {group} has no dead letters")))?;
+    saved.await;
+    let problem = resent.stopped.map(|refusal| refusal.remark);
+    Ok(Json(ResendOutcome { group, resent: resent.count, open: resent.open, problem }))
 }
 
 /// Tells what happened to the messages with a key or an id.

@@ -2,11 +2,13 @@
 
 use std::io::BufRead as _;
 
+use rmq_lite::config::Settings;
 use rmq_lite::wire::code::request as code;
 use rmq_lite::wire::message::MessageRecord;
 use serde_json::Value;
 
 use crate::kit::{Rig, pull_request, request};
+use crate::web;
 
 /// Runs the program and returns whether it succeeded and what it printed.
 async fn run(rig: &Rig, words: &[&str]) -> (bool, String) {
@@ -110,6 +112,47 @@ async fn exported_and_purged() {
     assert_eq!(json(&rig, &["list", "--json"]).await, serde_json::json!([]));
     make_letters(&rig, "Orders", "g", &["four"]).await;
     assert_eq!(json(&rig, &["show", "g", "--json"]).await[0]["body"], "four");
+    rig.server.stop().await;
+}
+
+/// Over HTTP letters are sent again, too, and the command knows of it; what cannot be sent again is said and stays open.
+#[tokio::test]
+async fn sent_again_over_http() {
+    let rig = Rig::with(Settings { web_port: Some(0), ..Settings::for_test() }).await;
+    let resend = async |group: &str, wish: &str| {
+        let (status, text) =
+            web::post(&rig.server, &format!("/api/v1/dead-letters/{group}/resend"), wish).await;
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    make_letters(&rig, "Orders", "g", &["one", "two", "three"]).await;
+    let wanted = serde_json::json!({"group": "g", "resent": 2, "open": 1});
+    assert_eq!(resend("g", r#"{"max":2}"#).await, (200, wanted));
+    assert_eq!(json(&rig, &["list", "--json"]).await[0]["open"], 1);
+    assert_eq!(json(&rig, &["resend", "g", "--json"]).await["resent"], 1);
+    assert_eq!(resend("g", "{}").await.1, serde_json::json!({"group": "g", "resent": 0, "open": 0}));
+    assert_eq!(bodies(&rig, "Orders").await, ["one", "one", "three", "three", "two", "two"]);
+    for queue_id in 0..4 {
+        let pulled = rig.ask(pull_request("Orders", queue_id, 0, "*", 0)).await;
+        for record in MessageRecord::decode_all(&pulled.body).map(Result::unwrap) {
+            assert_eq!((record.reconsume_times, record.property("TAGS")), (0, Some("a")));
+            assert!(record.property("UNIQ_KEY").unwrap().starts_with("ID"));
+            assert_eq!((record.property("RETRY_TOPIC"), record.property("DELAY")), (None, None));
+            assert_eq!(record.property("MSG_REGION"), Some("DefaultRegion"));
+        }
+    }
+
+    // A letter that somebody put there by hand tells no topic.
+    assert_eq!(rig.send("%DLQ%g", 0, "stray", "").await.code, 0);
+    let (status, stuck) = resend("g", "{}").await;
+    assert_eq!((status, &stuck["resent"], &stuck["open"]), (200, &0.into(), &1.into()));
+    assert!(
+        stuck["problem"].as_str().unwrap().contains("letter 3 of %DLQ%g does not say where it came from")
+    );
+    for (group, wish, status) in
+        [("nobody", "{}", 404), ("g", r#"{"max":-1}"#, 400), ("g", r#"{"all":1}"#, 400)]
+    {
+        assert_eq!(resend(group, wish).await.0, status, "{group} {wish}");
+    }
     rig.server.stop().await;
 }
 
