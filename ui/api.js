@@ -22,7 +22,8 @@
 /** @typedef {{topic: string, queue_id: number, min_offset: number, max_offset: number, committed: number | null,
  *   lag: number | null}} GroupQueue */
 /** @typedef {Group & {clients: Member[], queues: GroupQueue[]}} GroupDetail */
-/** @typedef {{topic: string, group: string, messages: number, last_stored_ms: number | null}} DeadLetters */
+/** @typedef {{topic: string, group: string, messages: number, open: number, last_stored_ms: number | null}} DeadLetters */
+/** @typedef {{group: string, resent: number, open: number, problem?: string}} Resent */
 /** @typedef {{at_ms: number, what: string, topic: string, queue_id: number, queue_offset: number, group: string | null,
  *   client: string | null, due_ms: number | null, times: number | null}} Step */
 /** @typedef {{id: string, topic: string, steps: Step[]}} Timeline */
@@ -30,17 +31,21 @@
  *   groups: Group[], dead_letters: DeadLetters[]}} Overview */
 
 /**
- * Reads one resource; throws an Error whose message is fit for a person.
+ * Asks for one resource, or for something to be done; throws an Error whose message is fit for a person.
  * @template T
  * @param {string} path below /api/v1/
+ * @param {RequestInit} how
  * @returns {Promise<T>}
  */
-async function read(path) {
-  const answer = await fetch(`/api/v1/${path}`, {signal: AbortSignal.timeout(5000), cache: 'no-store'});
+async function ask(path, how) {
+  const answer = await fetch(`/api/v1/${path}`, how);
   if (answer.ok) return answer.json();
   const problem = await answer.json().catch(() => ({}));
   throw new Error(problem.detail ?? `the server answers ${answer.status}`);
 }
+
+/** @template T @param {string} path @returns {Promise<T>} */
+const read = (path) => ask(path, {signal: AbortSignal.timeout(5000), cache: 'no-store'});
 
 /** @returns {Promise<Overview>} */
 export const overview = () => read('overview');
@@ -53,3 +58,7 @@ export const group = (name) => read(`groups/${encodeURIComponent(name)}`);
 
 /** @param {string} key a key or an id @returns {Promise<Timeline[]>} */
 export const timeline = (key) => read(`timeline?key=${encodeURIComponent(key)}`);
+
+/** Sends the open dead letters of a group to where they came from. @param {string} group @returns {Promise<Resent>} */
+export const resend = (group) => ask(`dead-letters/${encodeURIComponent(group)}/resend`,
+  {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{}'});

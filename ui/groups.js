@@ -1,5 +1,6 @@
 // The list of consumer groups with their lag, what a group shows when opened, and the dead letters.
 
+import {useState} from 'preact/hooks';
 import * as api from './api.js';
 import {ago, brief, count} from './format.js';
 import {useFresh} from './live.js';
@@ -76,6 +77,19 @@ function Detail({group, now}) {
   </div>`;
 }
 
+/** The letters of a group that are open, and the button that sends them to where they came from. @param {{queue: DeadLetters}} props */
+function Open({queue}) {
+  const [state, setState] = useState({busy: false, problem: ''});
+  const again = async () => {
+    setState({busy: true, problem: ''});
+    const said = await api.resend(queue.group).catch((/** @type {Error} */ {message}) => ({problem: message}));
+    setState({busy: false, problem: said.problem ?? ''});
+  };
+  return html`<span class=${queue.open ? 'lag much' : 'quiet'}>${count(queue.open)}</span>
+    ${queue.open > 0 && html` <button type="button" class="plain" disabled=${state.busy} onClick=${again}>Send again</button>`}
+    ${queue.open > 0 && state.problem && html`<span class="under">${state.problem}</span>`}`;
+}
+
 /** @param {{queues: DeadLetters[], total: number, now: number}} props */
 export function DeadLetterQueues({queues, total, now}) {
   /** @type {import('./parts.js').Column<DeadLetters>[]} */
@@ -84,11 +98,13 @@ export function DeadLetterQueues({queues, total, now}) {
     {label: 'Latest', of: (queue) => queue.last_stored_ms ?? 0, number: true,
       cell: (queue) => ago(queue.last_stored_ms, now)},
     {label: 'Messages', of: (queue) => queue.messages, number: true,
-      cell: (queue) => html`<span class=${queue.messages ? 'lag much' : 'quiet'}>${count(queue.messages)}</span>`},
+      cell: (queue) => html`<span class="quiet">${count(queue.messages)}</span>`},
+    {label: 'Open', of: (queue) => queue.open, number: true, title: 'Neither sent again nor set aside',
+      cell: (queue) => html`<${Open} queue=${queue} />`},
   ];
   return html`<${Panel} id="dead" title="Dead letters" count=${queues.length} of=${total}>
     ${queues.length === 0 ? html`<p class="nothing">${total === 0 ? 'None. No group has given up on a message.' : 'None matches.'}</p>`
       : html`<${Table} caption="Dead letters" rows=${queues} id=${(/** @type {DeadLetters} */ queue) => queue.group}
-        columns=${columns} sort=${[2, true]} />`}
+        columns=${columns} sort=${[3, true]} />`}
   <//>`;
 }

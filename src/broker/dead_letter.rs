@@ -49,6 +49,13 @@ pub(crate) struct Resent {
 }
 
 impl Broker {
+    /// Returns where the dead letters of a queue begin, where the open ones do, and where they end.
+    pub(crate) fn dead_letter_marks(&self, topic: &str, queue_id: i32) -> (i64, i64, i64) {
+        let (begin, end) = self.queue_bounds(topic, queue_id);
+        let mark = self.offsets.query(TOOLS_CONSUMER_GROUP, topic, queue_id).map_or(begin, |mark| mark.0);
+        (begin, mark.clamp(begin, end), end)
+    }
+
     /// Sends up to `max` open dead letters of a group again, the oldest of each queue first; nothing when the group has no
     /// dead letters. What was sent is on the disk when this returns, and the mark behind it soon after. Blocks.
     pub(crate) fn resend_dead_letters(&self, group: &str, max: usize) -> Result<Option<Resent>, Refusal> {

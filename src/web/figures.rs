@@ -210,6 +210,8 @@ pub(super) struct DeadLetters {
     topic: String,
     group: String,
     messages: i64,
+    /// Those that were neither sent again nor set aside.
+    open: i64,
     last_stored_ms: Option<i64>,
 }
 
@@ -439,14 +441,15 @@ pub(super) fn dead_letters(broker: &Broker) -> Vec<DeadLetters> {
     for config in broker.topics.all() {
         let Some(group) = config.topic_name.strip_prefix(name::DLQ_PREFIX) else { continue };
         let topic = &config.topic_name;
-        let bounds: BTreeMap<i32, (i64, i64)> =
-            queue_ids(&config).map(|id| (id, broker.queue_bounds(topic, id))).collect();
+        let marks: BTreeMap<i32, (i64, i64, i64)> =
+            queue_ids(&config).map(|id| (id, broker.dead_letter_marks(topic, id))).collect();
         queues.push(DeadLetters {
             group: group.to_owned(),
-            messages: bounds.values().map(|(min, max)| max - min).sum(),
-            last_stored_ms: bounds
+            messages: marks.values().map(|(begin, _, end)| end - begin).sum(),
+            open: marks.values().map(|(_, open, end)| end - open).sum(),
+            last_stored_ms: marks
                 .iter()
-                .filter_map(|(id, (_, max))| last_stored_ms(broker, topic, *id, *max))
+                .filter_map(|(id, (_, _, end))| last_stored_ms(broker, topic, *id, *end))
                 .max(),
             topic: topic.clone(),
         });
