@@ -662,8 +662,17 @@ compare() {
     print_table | tee "$work/table.md"
 }
 
+sparse_log() { # sparse_log <directory>: a log of 50 files of 1 GiB, in each only the record that says it is blank
+    local number file
+    mkdir -p "$1"
+    for number in $(seq 0 49); do
+        file=$1/$(printf %020d $((number << 30)))
+        printf '\x40\x00\x00\x00\xcb\xd4\x31\x94' > "$file"
+        truncate -s 1G "$file"
+    done
+}
 flat() {
-    local round topics
+    local round topics what
     has "$SERVERS" rmq || { say "rmq-lite does not start yet: nothing to measure"; exit 1; }
     for round in $(seq "$ROUNDS"); do
         for topics in 1 10000; do
@@ -682,6 +691,15 @@ flat() {
         load rmq producer --topic flat --messages "$messages" > /dev/null
         stop_rmq
         first_on_data "start-full"
+        for what in log-empty log-50; do
+            rm -rf "$work/rmq/data"
+            [ $what = log-empty ] || sparse_log "$work/rmq/data/broker/commitlog"
+            start_rmq "" "--data-dir $work/rmq/data"
+            load rmq producer --topic flat --duration 1 > /dev/null
+            await_quiet rmq
+            measure $what rmq producer --topic flat --messages "$messages" --duration "$LOAD_SECONDS"
+            stop_rmq
+        done
         rm -rf "$work/rmq/data"
     done
     {
@@ -690,6 +708,7 @@ flat() {
         echo "| what | small | large | ratio | to reach |"
         echo "|---|---|---|---|---|"
         flat_row "send: server CPU µs/message, 1 topic against 10,000 × 8 queues" topics-1 topics-10000 server_cpu_us 2
+        flat_row "send: server CPU µs/message, empty store against a sparse log of 50 GiB" log-empty log-50 server_cpu_us 2
         flat_row "exec → first acknowledged message: ms, empty store against $messages messages" \
             start-empty start-full first_ms 1
     } | tee "$work/flat.md"
