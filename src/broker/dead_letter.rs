@@ -12,10 +12,10 @@ use crate::config::keys::BrokerRole;
 use crate::remoting::Refusal;
 use crate::store::{QueueOffset, ReadLimits};
 use crate::wire::code::response;
-use crate::wire::message::{MessageRecord, property_name, sys_flag};
+use crate::wire::message::{self, MessageRecord, property_name, sys_flag};
 
 /// What a message had on its way to the dead letters, or gets anew from the broker; not sent again.
-pub(crate) const OF_THE_WAY: [&str; 17] = [
+const OF_THE_WAY: [&str; 17] = [
     property_name::DELAY,
     property_name::RETRY_TOPIC,
     property_name::ORIGIN_MESSAGE_ID,
@@ -36,6 +36,17 @@ pub(crate) const OF_THE_WAY: [&str; 17] = [
 ];
 /// Letters that are read at a time.
 const BATCH_MAX: usize = 32;
+
+/// Returns the properties with which a dead letter is sent again.
+pub(crate) fn properties_of_resent(properties: &str) -> String {
+    let mut kept = String::with_capacity(properties.len());
+    for (name, value) in message::properties(properties) {
+        if !OF_THE_WAY.contains(&name) {
+            message::append_property(&mut kept, name, value);
+        }
+    }
+    kept
+}
 
 /// How a request to send letters again ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,11 +152,7 @@ impl Broker {
         let known = self.topics.get(&origin).or_else(|| self.topics.create_in_send("TBW102", &origin, 4));
         let config = known.ok_or_else(|| topic_not_exist(&origin))?;
         self.topics.confirm(&origin);
-        for property in OF_THE_WAY {
-            message.remove_property(property);
-        }
-        message.properties.push_str(super::send::separator(&message.properties));
-        message.properties.push_str(&self.own_properties);
+        message.properties = properties_of_resent(&message.properties) + &self.own_properties;
         message.topic = origin;
         message.queue_id = fastrand::i32(0..config.write_queue_nums.max(1));
         message.sys_flag &= !sys_flag::TRANSACTION_ROLLBACK;

@@ -287,7 +287,7 @@ pub(super) fn illegal(problem: &str) -> Refusal {
 }
 
 /// Returns what must stand between a property string and the next one.
-pub(super) fn separator(properties: &str) -> &'static str {
+fn separator(properties: &str) -> &'static str {
     if properties.is_empty() || properties.ends_with('\u{2}') { "" } else { "\u{2}" }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::args::{DlqArgs, DlqWish, LettersArgs, PurgeArgs, ResendArgs};
 use super::cluster::{Cluster, Queue};
 use super::instance;
-use crate::broker::dead_letter::OF_THE_WAY;
+use crate::broker::dead_letter::properties_of_resent;
 use crate::broker::name::DLQ_PREFIX;
 use crate::wire::code::request;
 use crate::wire::command::Request;
@@ -280,12 +280,7 @@ fn resent(
         let offset = record.queue_offset;
         format!("letter {offset} of {topic} at {broker_name} does not say where it came from; name a topic with --to")
     })?;
-    let mut properties = String::new();
-    for (name, value) in message::properties(record.properties_str()?) {
-        if !OF_THE_WAY.contains(&name) {
-            message::append_property(&mut properties, name, value);
-        }
-    }
+    let properties = properties_of_resent(record.properties_str()?);
     let hosts = sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6;
     let header = SendMessageRequestHeader {
         producer_group: "rmq-lite-dlq".into(),
