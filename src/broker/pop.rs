@@ -1,12 +1,11 @@
 //! Pops: messages of any queue of a topic, each lent to a consumer for a time and not bound to a queue's owner.
 //!
-//! Flows in: POP_MESSAGE (200050), PEEK_MESSAGE (200052), NOTIFICATION (200054), POLLING_INFO (200055). Flows out: records
-//! as they are stored, those of the group's retry topics under the name of the topic itself and with their receipt;
-//! beside them the lists from which a client makes the receipts of the rest. What was given out is noted in [`revive`], for orderly
-//! groups in [`order`], before the committed offset passes it; acknowledgements are in [`ack`], modes and assignments in
-//! [`assignment`]. A request that finds nothing is held as a pull is. Mirrors `PopMessageProcessor`, `PeekMessageProcessor`,
-//! `PopLongPollingService`, `NotificationProcessor` and `PollingInfoProcessor`; not mirrored are the service in RocksDB
-//! and the buffer that spares check points.
+//! Flows in: POP_MESSAGE (200050). Flows out: records as they are stored, those of the group's retry topics under the name
+//! of the topic itself and with their receipt; beside them the lists from which a client makes the receipts of the
+//! rest. What was given out is noted in [`revive`], for orderly groups in [`order`], before the committed offset passes
+//! it; acknowledgements are in [`ack`], modes and assignments in [`assignment`]; who only looks is answered in
+//! [`look`]. A request that finds nothing is held as a pull is. Mirrors `PopMessageProcessor` and `PopLongPollingService`;
+//! not mirrored are the service in RocksDB and the buffer that spares check points.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -28,21 +27,19 @@ use super::refusal::{filter_not_supported, group_not_exist, subscription_parse_f
 use super::topic::perm;
 use super::{Broker, name};
 use crate::clock::NEVER_MS;
-use crate::remoting::{Answer, Call, Outcome, Refusal};
+use crate::remoting::{Call, Outcome, Refusal};
 use crate::store::{GetMessageStatus, QueueOffset, ReadLimits, ReadOutcome, RecordFilter};
 use crate::wire::body::group::SubscriptionGroupConfig;
 use crate::wire::body::pop::MessageRequestMode;
 use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::{Body, Reply};
-use crate::wire::fields::NoHeader;
-use crate::wire::header::pop::{
-    NotificationRequestHeader, PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
-};
+use crate::wire::header::pop::PopMessageRequestHeader;
 use crate::wire::message::{MessageRecord, append_property, property_name, remove_property};
 
 pub(super) mod ack;
 pub(super) mod assignment;
+pub(super) mod look;
 mod order;
 mod receipt;
 pub(super) mod revive;
@@ -340,10 +337,7 @@ impl Request {
         let mut popped = Popped { pop_time_ms: broker.clock.now_ms(), revive_queue_id, ..Popped::default() };
         let chance = fastrand::i32(0..100);
         let retry_first = chance < broker.keys().pop_from_retry_probability;
-        let mut retries = self.retries(broker);
-        if self.order {
-            retries = Default::default();
-        }
+        let retries = if self.order { Default::default() } else { self.retries(broker) };
         let pop_retries = |popped: &mut Popped| {
             for (topic, queues) in &retries {
                 self.pop_queues(broker, topic, *queues, chance, popped);
@@ -598,169 +592,4 @@ impl Broker {
         self.offsets.commit(place.group, place.topic, place.queue_id, offset);
         self.saving.soon();
     }
-}
-
-/// NOTIFICATION (200054): says whether there is something to pop, as soon as there is.
-pub(super) fn notification(broker: &Arc<Broker>, call: Call<NotificationRequestHeader>) -> Outcome {
-    let request = match check_notification(broker, &call) {
-        Ok(request) => request,
-        Err(refusal) => return Outcome::Now(Err(refusal)),
-    };
-    let answer = |has_message: bool, is_full: bool| -> Answer {
-        Ok(Reply::success().field("hasMsg", has_message).field("pollingFull", is_full))
-    };
-    if request.has_message(broker) {
-        return Outcome::Now(answer(true, false));
-    }
-    let Some(limit) = request.poll_limit(broker) else { return Outcome::Now(answer(false, false)) };
-    if broker.hold.pops(&request.topic, &request.group, request.queue_id) >= polling_max(broker) {
-        return Outcome::Now(answer(false, true));
-    }
-    let broker = broker.clone();
-    Outcome::later(async move {
-        let mut has_message = false;
-        let waited = request.wait(&broker, limit, |is_over| {
-            has_message = request.has_message(&broker);
-            is_over || has_message
-        });
-        waited.await;
-        answer(has_message, false)
-    })
-}
-
-fn check_notification(
-    broker: &Arc<Broker>,
-    call: &Call<NotificationRequestHeader>,
-) -> Result<Request, Refusal> {
-    let header = &call.header;
-    if broker.keys().broker_permission & perm::READ == 0 {
-        let remark = format!("the broker[{}] peeking message is forbidden", broker.address().host());
-        return Err(Refusal::new(response::NO_PERMISSION, remark));
-    }
-    let (topic, _) = check_names(broker, call, &header.consumer_group, &header.topic, header.queue_id)?;
-    let now_ms = broker.clock.unskewed_ms();
-    let born_ms = if header.born_time > 0 { header.born_time } else { now_ms };
-    Ok(Request {
-        group: header.consumer_group.clone(),
-        topic: header.topic.clone(),
-        queue_id: header.queue_id.max(-1),
-        queue_nums: topic.read_queue_nums,
-        max: 0,
-        invisible_ms: 0,
-        poll_until_ms: if header.poll_time > 0 { born_ms.saturating_add(header.poll_time) } else { i64::MIN },
-        init_mode: 0,
-        order: header.order,
-        attempt: header.attempt_id.clone().filter(|attempt| !attempt.is_empty()),
-        filter: Arc::new(Filter::ALL),
-        came_ms: broker.clock.now_ms(),
-        client: call.peer.address(),
-    })
-}
-
-impl Request {
-    fn has_message(&self, broker: &Broker) -> bool {
-        let now_ms = broker.clock.now_ms();
-        let in_queue = |topic: &str, queue_id: i32| {
-            let place = self.place(topic, queue_id);
-            let attempt = self.attempt.as_deref();
-            let blocked = self.order && broker.pop.orders.blocked_until_ms(place, attempt, now_ms).is_some();
-            let next = broker.pop_offset(place, self.init_mode, false);
-            !blocked && broker.store.max_offset_in_queue(topic, queue_id) > next
-        };
-        let mut queues =
-            if self.queue_id < 0 { 0..self.queue_nums } else { self.queue_id..self.queue_id + 1 };
-        queues.any(|queue_id| in_queue(&self.topic, queue_id))
-            || self.retries(broker).iter().any(|(topic, queues)| (0..*queues).any(|id| in_queue(topic, id)))
-    }
-}
-
-/// PEEK_MESSAGE (200052): what the group would get by its next pop. Nothing is noted and no offset moves.
-pub(super) fn peek_message(broker: &Arc<Broker>, call: Call<PeekMessageRequestHeader>) -> Answer {
-    let header = &call.header;
-    if broker.keys().broker_permission & perm::READ == 0 {
-        let remark = format!("the broker[{}] peeking message is forbidden", broker.address().host());
-        return Err(Refusal::new(response::NO_PERMISSION, remark));
-    }
-    if !(1..=BATCH_MAX).contains(&header.max_msg_nums) {
-        let remark = format!("maxMsgNums must be 1 to {BATCH_MAX}, not {}", header.max_msg_nums);
-        return Err(Refusal::new(response::INVALID_PARAMETER, remark));
-    }
-    let (group, topic) = (&header.consumer_group, &header.topic);
-    let (config, _) = check_names(broker, &call, group, topic, header.queue_id)?;
-    let request = Request {
-        group: group.clone(),
-        topic: topic.clone(),
-        queue_id: header.queue_id.max(-1),
-        queue_nums: config.read_queue_nums,
-        max: header.max_msg_nums as usize,
-        invisible_ms: 0,
-        poll_until_ms: i64::MIN,
-        init_mode: 0,
-        order: false,
-        attempt: None,
-        filter: Arc::new(Filter::ALL),
-        came_ms: broker.clock.now_ms(),
-        client: call.peer.address(),
-    };
-    Ok(request.peek(broker))
-}
-
-impl Request {
-    fn peek(&self, broker: &Broker) -> Reply {
-        let mut queues: Vec<(&str, i32)> = Vec::new();
-        let retries = self.retries(broker);
-        for (topic, retry_queues) in &retries {
-            queues.extend((0..*retry_queues).map(|queue_id| (&**topic, queue_id)));
-        }
-        let of_topic = if self.queue_id < 0 { 0..self.queue_nums } else { self.queue_id..self.queue_id + 1 };
-        queues.extend(of_topic.map(|queue_id| (&*self.topic, queue_id)));
-        let mut peeked = Popped { pop_time_ms: self.came_ms, ..Popped::default() };
-        for (topic, queue_id) in queues {
-            let place = self.place(topic, queue_id);
-            let next = broker.pop_offset(place, self.init_mode, false);
-            peeked.rest += (broker.store.max_offset_in_queue(topic, queue_id).0 - next.0).max(0);
-            if peeked.count == self.max {
-                continue;
-            }
-            let mut found = self.read(broker, place, next, self.max - peeked.count);
-            if matches!(
-                found.status,
-                GetMessageStatus::OffsetTooSmall | GetMessageStatus::OffsetOverflowBadly
-            ) {
-                found = self.read(broker, place, found.next_begin_offset, self.max - peeked.count);
-            }
-            if found.status != GetMessageStatus::Found {
-                continue;
-            }
-            peeked.count += found.message_count;
-            peeked.bytes += found.message_bytes;
-            if *topic == *self.topic {
-                peeked.records.extend(found.records);
-            } else {
-                let renamed = |(bytes, record)| renamed(&record, &self.topic, None).unwrap_or(bytes);
-                peeked.records.extend(records(&found).map(renamed));
-            }
-        }
-        if peeked.records.is_empty() {
-            return self.nothing(peeked, response::PULL_NOT_FOUND);
-        }
-        broker.stats.got(&self.group, &self.topic, peeked.count, peeked.bytes, 0);
-        let mut reply = self.reply(&peeked, response::SUCCESS, "FOUND");
-        reply.body = Body::Many(peeked.records);
-        reply
-    }
-}
-
-/// POP_ROLLBACK (200056): check points go from RocksDB into the revive log, where ours are; as with Apache's default
-/// there is nothing to do.
-pub(super) fn pop_rollback(_: &Arc<Broker>, _: Call<NoHeader>) -> Answer {
-    Ok(Reply::success())
-}
-
-/// POLLING_INFO (200055): how many pops of a group wait for a queue.
-pub(super) fn polling_info(broker: &Arc<Broker>, call: Call<PollingInfoRequestHeader>) -> Answer {
-    let PollingInfoRequestHeader { consumer_group: group, topic, queue_id } = &call.header;
-    check_names(broker, &call, group, topic, *queue_id)?;
-    let waiting = broker.hold.pops(topic, group, (*queue_id).max(-1));
-    Ok(Reply::success().field("pollingNum", waiting as i64))
 }
