@@ -139,6 +139,9 @@ pub struct Broker {
     pub(crate) stats: Stats,
     events: timeline::Events,
     pub(crate) registration: Arc<Registration>,
+    /// Writes `topics.json`, for which senders wait, and nothing else.
+    pub(crate) topics_saving: Saving,
+    /// Writes all other configuration files.
     pub(crate) saving: Saving,
     /// Held while dead letters are sent again, so that none is sent twice.
     resending: Mutex<()>,
@@ -215,6 +218,7 @@ impl Broker {
             stats: Stats::new(&keys.broker_cluster_name, &keys.broker_name, clock.now_ms()),
             events: timeline::Events::default(),
             registration: Arc::new(Registration::new(options.name_servers)),
+            topics_saving: Saving::default(),
             saving: Saving::default(),
             resending: Mutex::default(),
             address: ArcSwap::from_pointee(options.address),
@@ -259,13 +263,15 @@ impl Broker {
 
     /// Starts the broker's tasks: arrivals, registration, saving, housekeeping.
     pub fn start(self: &Arc<Self>, life: &Lifecycle) -> std::io::Result<()> {
-        let (registration, saving) = (self.registration.clone(), self.saving.clone());
+        let (registration, saving) = (self.registration.clone(), self.topics_saving.clone());
         self.topics.on_change(move |change| {
             if let Change::Put(config) = change {
                 registration.topic_changed(&config.topic_name);
             }
             saving.soon();
         });
+        let (saving, broker) = (self.topics_saving.clone(), self.clone());
+        life.thread("save topics", move || saving.run(|| report(broker.topics.save())))?;
         let saving = self.saving.clone();
         self.groups.on_change(move || saving.soon());
         let (hold, schedule, timers) = (self.hold.clone(), self.schedule.clone(), self.timers.clone());
@@ -323,6 +329,12 @@ impl Broker {
         self.stopping.store(true, Ordering::SeqCst);
         Registration::farewell(self, life).await;
         self.hold.wake_all();
+        self.stop_saving();
+    }
+
+    /// Lets the threads that write configuration files end after a last write.
+    fn stop_saving(&self) {
+        self.topics_saving.stop();
         self.saving.stop();
     }
 
@@ -428,11 +440,9 @@ impl Broker {
 }
 
 impl Broker {
-    /// Writes the configuration files whose tables have changed.
+    /// Writes the configuration files whose tables have changed, except that of the topics.
     fn save_changed(&self) {
-        // Topics come first: senders wait for them, and for no flush of what the others rest on.
         let saved = [
-            self.topics.save(),
             self.groups.save(),
             self.offsets.save(&self.config_dir.join(OFFSETS_FILE), &self.store),
             // A slave keeps its master's progress of what is due, and has none of its own.
@@ -441,16 +451,18 @@ impl Broker {
             self.pop.modes.save(),
             self.pop.orders.save(self.clock.now_ms()),
         ];
-        for saved in saved {
-            if let Err(cause) = saved {
-                tracing::error!("cannot save the broker's configuration: {cause}");
-            }
-        }
+        saved.into_iter().for_each(report);
         if self.slave.is_none()
             && let Err(cause) = self.timers.save(self)
         {
             tracing::error!("cannot save the progress of the timers: {cause}");
         }
+    }
+}
+
+fn report(saved: Result<bool, persist::PersistError>) {
+    if let Err(cause) = saved {
+        tracing::error!("cannot save the broker's configuration: {cause}");
     }
 }
 

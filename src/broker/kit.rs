@@ -74,7 +74,7 @@ impl Kit {
     /// Starts the broker again as after kill -9: its store was not stopped. Configuration files are written, the
     /// connections are gone, ordered failures are over.
     pub(super) async fn killed(self) -> Self {
-        self.broker.saving.stop();
+        self.broker.stop_saving();
         assert!(self.life.stop(Duration::from_secs(30)).await, "every task ends");
         self.life.join_threads();
         std::fs::write(&self.broker.store.options().abort_file, "").unwrap();
@@ -178,7 +178,7 @@ impl Kit {
 
 impl Drop for Kit {
     fn drop(&mut self) {
-        self.broker.saving.stop();
+        self.broker.stop_saving();
         self.life.cancel();
     }
 }

@@ -38,6 +38,14 @@ const MASTER_PAUSE_MS: i64 = 1_000;
 /// Changed topics that go as an increment; with more the whole table goes.
 const INCREMENT_MAX: usize = 1000;
 
+/// What a NameServer has not heard of yet.
+#[derive(Default)]
+struct Changed {
+    /// Whether it must hear of the whole broker.
+    all: bool,
+    topics: Vec<String>,
+}
+
 /// The registrations of one broker at its NameServers.
 pub struct Registration {
     /// Number of the latest change that NameServers must hear of.
@@ -49,8 +57,7 @@ struct Server {
     address: String,
     /// Number of the latest change that this NameServer has heard of; 0 before the first registration.
     done: watch::Sender<u64>,
-    /// Topics that changed since the last registration here.
-    changed: Mutex<Vec<String>>,
+    changed: Mutex<Changed>,
     /// The connection on which the broker registers, while there is one.
     client: Mutex<Weak<Client>>,
 }
@@ -75,7 +82,7 @@ impl Registration {
     /// Makes every NameServer hear of a new or changed topic at once.
     pub fn topic_changed(&self, topic: &str) {
         for server in &self.servers {
-            server.lock().push(topic.to_owned());
+            server.lock().topics.push(topic.to_owned());
         }
         self.wanted.send_modify(|number| *number += 1);
     }
@@ -83,7 +90,7 @@ impl Registration {
     /// Makes every NameServer hear of the whole broker at once.
     pub fn all_changed(&self) {
         for server in &self.servers {
-            server.lock().clear();
+            *server.lock() = Changed { all: true, topics: Vec::new() };
         }
         self.wanted.send_modify(|number| *number += 1);
     }
@@ -181,7 +188,7 @@ impl Server {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(client);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+    fn lock(&self) -> MutexGuard<'_, Changed> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,16 +203,19 @@ async fn follow(broker: &Broker, server: &Server, client: &Client, warned: &mut 
         let now_ms = broker.clock.now_ms();
         // A table of one topic from a broker that is not registered yet would be refused as incomplete, so the
         // first registration is always the whole one.
-        let full = now_ms >= next_full_ms || changed.is_empty() || changed.len() > INCREMENT_MAX;
+        let full = now_ms >= next_full_ms || changed.all || changed.topics.len() > INCREMENT_MAX;
         // The version first: a NameServer passes over what comes with a version that it knows, so a table must never
         // carry one that is newer than itself.
         let version = broker.topics.data_version();
         let topics = if full {
             broker.topics.all()
         } else {
-            changed.iter().filter_map(|topic| broker.topics.get(topic)).collect()
+            changed.topics.iter().filter_map(|topic| broker.topics.get(topic)).collect()
         };
-        if let Err(why) = register(broker, client, version, topics).await {
+        // A topic may have gone with the change before its own.
+        if (full || !topics.is_empty())
+            && let Err(why) = register(broker, client, version, topics).await
+        {
             return why;
         }
         if full {

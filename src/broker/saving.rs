@@ -1,7 +1,7 @@
 //! When the configuration files are written: soon after a change, at once when somebody waits for it.
 //!
-//! One thread writes; changes that come while it writes are written together next. Nothing here knows what the
-//! files hold.
+//! One thread for each [`Saving`] writes; changes that come while it writes are written together next. Nothing here
+//! knows what the files hold.
 
 use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 /// Longest time that a change nobody waits for stays unwritten.
 const SOON: Duration = Duration::from_millis(500);
 
-/// The clerk of one broker's configuration files.
+/// The clerk of some of a broker's configuration files.
 #[derive(Clone)]
 pub struct Saving {
     shared: Arc<Shared>,

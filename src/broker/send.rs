@@ -326,12 +326,12 @@ impl Broker {
     /// that is meant for it and waits elsewhere would be delivered where nobody may read.
     pub(super) fn answer_when_topics_are_saved(&self, answer: Outcome) -> Outcome {
         let Some(saved) = self.topics.until_saved() else { return answer };
-        let all_tried = self.saving.now();
+        let tried = self.topics_saving.now();
         answer.after(async {
             tokio::select! {
                 () = saved => {}
                 // The file could not be written: the next try will come, and the message is stored.
-                () = all_tried => {}
+                () = tried => {}
             }
         })
     }

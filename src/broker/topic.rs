@@ -140,9 +140,10 @@ fn failed(remark: String) -> Refusal {
 
 /// Answers once the change is on the disk and a NameServer has heard of it.
 fn settled(broker: &Arc<Broker>) -> Outcome {
-    let (broker, saved) = (broker.clone(), broker.saving.now());
+    // A deleted topic takes offsets with it.
+    let (broker, saved) = (broker.clone(), [broker.topics_saving.now(), broker.saving.now()]);
     Outcome::later(async move {
-        saved.await;
+        futures_util::future::join_all(saved).await;
         broker.registration.settled(REGISTRATION_WAIT).await;
         Ok(Reply::success())
     })

@@ -85,8 +85,32 @@ pub fn to_string_pretty<T: Serialize + ?Sized>(value: &T) -> String {
     print(value, Style::Pretty)
 }
 
+/// A value that is printed once, so that the file it is in can be printed often. It goes out as it is, into a pretty
+/// text at the depth that it was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Printed(Box<str>);
+
+impl Printed {
+    const NAME: &'static str = "$fastjson::Printed";
+
+    /// Prints a value for a place inside so many objects and arrays. Panics as [`to_string`] does.
+    pub fn pretty<T: Serialize + ?Sized>(value: &T, depth: usize) -> Self {
+        Self(print_at(value, Style::Pretty, depth).into())
+    }
+}
+
+impl Serialize for Printed {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(Self::NAME, &self.0)
+    }
+}
+
 fn print<T: Serialize + ?Sized>(value: &T, style: Style) -> String {
-    let mut printer = Printer::new(style);
+    print_at(value, style, 0)
+}
+
+fn print_at<T: Serialize + ?Sized>(value: &T, style: Style, depth: usize) -> String {
+    let mut printer = Printer::new(style, depth);
     value.serialize(&mut printer).expect("the types of the protocol have a JSON form");
     printer.into_text()
 }

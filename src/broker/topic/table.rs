@@ -5,12 +5,13 @@
 //! that somebody only asked for is *provisional*: it can be read like any other but is in no list and no file,
 //! and goes after a minute unless it is used. Mirrors `TopicConfigManager`; static topics are not kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use papaya::Guard;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::attributes;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::store::QueueSlot;
 use crate::wire::body::data_version::DataVersion;
 use crate::wire::body::topic::{TopicConfig, TopicConfigSerializeWrapper, perm};
+use crate::wire::fastjson::Printed;
 
 /// Most topics of one broker; beyond it none is created.
 pub const TOPICS_MAX: usize = 100_000;
@@ -95,7 +97,7 @@ type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 
 /// The topics of one broker.
 ///
-/// Lock order: `state` is a leaf, except that `saving` is taken before it.
+/// Lock order: `state` is a leaf, except that `printed` is taken before it.
 pub struct TopicTable {
     options: TopicOptions,
     clock: Clock,
@@ -107,8 +109,8 @@ pub struct TopicTable {
     /// Number of changes, and how many of them the file has.
     changes: AtomicU64,
     saved: watch::Sender<u64>,
-    /// Held while the file is written.
-    saving: Mutex<()>,
+    /// What the file holds, printed topic by topic; held while it is written.
+    printed: Mutex<BTreeMap<String, Printed>>,
     listener: OnceLock<Listener>,
 }
 
@@ -119,7 +121,21 @@ struct State {
     provisional: HashMap<String, i64>,
     /// When a topic was deleted, in milliseconds.
     deleted: HashMap<String, i64>,
+    /// Topics that have changed, come or gone since they were last printed.
+    unprinted: HashSet<String>,
 }
+
+/// The file `topics.json`: [`TopicConfigSerializeWrapper`] with each topic printed before, because senders wait for the
+/// file, which is written whole for each topic that they make.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicsFile<'a> {
+    data_version: DataVersion,
+    topic_config_table: &'a BTreeMap<String, Printed>,
+}
+
+/// How deep a topic stands in the file.
+const PRINTED_DEPTH: usize = 2;
 
 impl TopicTable {
     /// Reads the table; a broker's own topics are there in any case.
@@ -140,16 +156,17 @@ impl TopicTable {
             config.topic_name.clone_from(&topic);
             topics.pin().insert(topic.into(), Topic::new(Arc::new(config)));
         }
+        let unprinted = topics.pin().keys().map(ToString::to_string).collect();
         Ok(Self {
             auto_create: AtomicBool::new(options.auto_create),
             options,
             clock,
             topics,
-            state: Mutex::new(State { version: saved.data_version, ..State::default() }),
+            state: Mutex::new(State { version: saved.data_version, unprinted, ..State::default() }),
             provisional: AtomicUsize::new(0),
             changes,
             saved: watch::Sender::new(0),
-            saving: Mutex::new(()),
+            printed: Mutex::default(),
             listener: OnceLock::new(),
         })
     }
@@ -348,7 +365,7 @@ impl TopicTable {
                 put.push(Arc::new(config));
             }
         }
-        let wanted: std::collections::HashSet<&str> = put.iter().map(|config| &*config.topic_name).collect();
+        let wanted: HashSet<&str> = put.iter().map(|config| &*config.topic_name).collect();
         for topic in self.topics.pin().keys().filter(|topic| !wanted.contains(&***topic)) {
             gone.push(topic.to_string());
         }
@@ -356,6 +373,7 @@ impl TopicTable {
         for topic in &gone {
             self.topics.pin().remove(&**topic);
             state.provisional.remove(topic);
+            state.unprinted.insert(topic.clone());
         }
         self.put_locked(&mut state, &put);
         state.version = table.data_version;
@@ -376,6 +394,7 @@ impl TopicTable {
             self.provisional.store(state.provisional.len(), Ordering::Release);
             return Some(gone);
         }
+        state.unprinted.insert(topic.to_owned());
         self.count_change(&mut state);
         drop(state);
         tracing::info!(topic, "topic deleted");
@@ -433,6 +452,7 @@ impl TopicTable {
         self.provisional.store(state.provisional.len(), Ordering::Release);
         let Some(config) = self.get(topic) else { return };
         state.deleted.remove(topic);
+        state.unprinted.insert(topic.to_owned());
         self.count_change(&mut state);
         drop(state);
         tracing::info!(topic, queues = config.write_queue_nums, "topic created");
@@ -464,12 +484,24 @@ impl TopicTable {
 
     /// Writes the file if it lacks a change; says whether it did. Blocks.
     pub fn save(&self) -> Result<bool, PersistError> {
-        let _writing = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = self.changes.load(Ordering::Acquire);
-        if changes == *self.saved.borrow() {
-            return Ok(false);
+        let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (changes, data_version, unprinted) = {
+            let state = &mut *self.lock();
+            let changes = self.changes.load(Ordering::Acquire);
+            if changes == *self.saved.borrow() {
+                return Ok(false);
+            }
+            let now = |topic: &String| self.get(topic).filter(|_| !state.provisional.contains_key(topic));
+            let unprinted: Vec<_> = state.unprinted.drain().map(|topic| (now(&topic), topic)).collect();
+            (changes, state.version, unprinted)
+        };
+        for (config, topic) in unprinted {
+            match config {
+                Some(config) => printed.insert(topic, Printed::pretty(&*config, PRINTED_DEPTH)),
+                None => printed.remove(&topic),
+            };
         }
-        persist::save(&self.options.path, &self.snapshot())?;
+        persist::save(&self.options.path, &TopicsFile { data_version, topic_config_table: &printed })?;
         self.saved.send_replace(changes);
         Ok(true)
     }
@@ -503,6 +535,7 @@ impl TopicTable {
         for config in configs {
             state.deleted.remove(&config.topic_name);
             state.provisional.remove(&config.topic_name);
+            state.unprinted.insert(config.topic_name.clone());
             topics.insert(config.topic_name.as_str().into(), Topic::new(config.clone()));
         }
         self.provisional.store(state.provisional.len(), Ordering::Release);

@@ -118,6 +118,38 @@ async fn survives_a_restart() {
     assert!(!second.save().unwrap());
 }
 
+/// However topics come, change and go between two saves, the file is the table, printed as a whole.
+#[tokio::test]
+async fn the_file_is_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = table(folder.path());
+    let saved = || {
+        table.save().unwrap();
+        let text = std::fs::read_to_string(folder.path().join("config/topics.json")).unwrap();
+        assert_eq!(text, crate::wire::fastjson::to_string_pretty(&table.snapshot()));
+        text
+    };
+    saved();
+    table.update(wanted("A", "+message.type=FIFO")).unwrap();
+    table.create_in_send("TBW102", "B", 4).unwrap();
+    table.provisional("C", 4).unwrap();
+    assert!(!saved().contains("\"C\""), "nobody has used it");
+    table.confirm("C");
+    table.update(wanted("A", "-message.type")).unwrap();
+    table.delete("B").unwrap();
+    let text = saved();
+    assert!(text.contains("\"C\"") && !text.contains("\"B\"") && !text.contains("FIFO"), "{text}");
+    table.create_in_send("TBW102", "D", 4).unwrap();
+    table.delete("D").unwrap();
+    assert!(!saved().contains("\"D\""));
+    let mut masters = table.snapshot();
+    masters.topic_config_table.remove("A");
+    masters.topic_config_table.insert("E".to_owned(), TopicConfig::new("E", 1, 6));
+    table.replace(masters);
+    let text = saved();
+    assert!(text.contains("\"E\"") && !text.contains("\"A\""), "{text}");
+}
+
 /// Names that could leave the store's directory are passed over when a file has them.
 #[tokio::test]
 async fn illegal_names_in_the_file() {

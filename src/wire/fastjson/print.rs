@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde::{Serialize, ser};
 
-use super::Error;
+use super::{Error, Printed};
 
 /// Which of the three texts to print.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,11 +22,13 @@ pub(super) struct Printer {
     out: String,
     style: Style,
     indent: usize,
+    /// Whether the next text is a value that was printed before.
+    verbatim: bool,
 }
 
 impl Printer {
-    pub(super) fn new(style: Style) -> Self {
-        Self { out: String::with_capacity(128), style, indent: 0 }
+    pub(super) fn new(style: Style, indent: usize) -> Self {
+        Self { out: String::with_capacity(128), style, indent, verbatim: false }
     }
 
     pub(super) fn into_text(self) -> String {
@@ -58,6 +60,13 @@ impl Printer {
 
     fn string(&mut self, text: &str) {
         self.out.push('"');
+        // Nearly every text goes out as it is, which is seen many bytes at a time.
+        let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'/');
+        if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+            self.out.push_str(text);
+            self.out.push('"');
+            return;
+        }
         let mut plain = 0;
         for (at, char) in text.char_indices() {
             let short = match char {
@@ -87,8 +96,11 @@ impl Printer {
         self.out.push('"');
     }
 
-    fn line_break(&self) -> String {
-        if self.style == Style::Pretty { format!("\n{}", "\t".repeat(self.indent)) } else { String::new() }
+    fn line_break(&mut self) {
+        if self.style == Style::Pretty {
+            self.out.push('\n');
+            self.out.extend(std::iter::repeat_n('\t', self.indent));
+        }
     }
 
     fn open(&mut self, bracket: char) -> Members<'_> {
@@ -123,8 +135,7 @@ impl Members<'_> {
 
     fn name(&mut self, name: &str) {
         self.separate();
-        let line_break = self.printer.line_break();
-        self.printer.out.push_str(&line_break);
+        self.printer.line_break();
         self.printer.string(name);
         self.colon();
     }
@@ -132,14 +143,18 @@ impl Members<'_> {
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         self.separate();
         let start = self.printer.out.len();
+        self.printer.line_break();
+        let key_start = self.printer.out.len();
         key.serialize(&mut *self.printer)?;
-        if self.printer.out[start..].starts_with('"') {
+        if !self.printer.out[key_start..].starts_with('"') {
             // Only text keys begin a new line.
-            let line_break = self.printer.line_break();
-            self.printer.out.insert_str(start, &line_break);
-        } else if self.printer.style == Style::Standard {
-            let bare = self.printer.out.split_off(start);
-            self.printer.string(&bare);
+            let bare = self.printer.out.split_off(key_start);
+            self.printer.out.truncate(start);
+            if self.printer.style == Style::Standard {
+                self.printer.string(&bare);
+            } else {
+                self.printer.out.push_str(&bare);
+            }
         }
         self.colon();
         Ok(())
@@ -157,16 +172,14 @@ impl Members<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, element: &T) -> Result<(), Error> {
         self.separate();
         self.empty = false;
-        let line_break = self.printer.line_break();
-        self.printer.out.push_str(&line_break);
+        self.printer.line_break();
         element.serialize(&mut *self.printer)
     }
 
     fn close(self, bracket: char) {
         self.printer.indent -= 1;
         if !self.empty {
-            let line_break = self.printer.line_break();
-            self.printer.out.push_str(&line_break);
+            self.printer.line_break();
         }
         self.printer.out.push(bracket);
     }
@@ -219,7 +232,11 @@ impl<'a> ser::Serializer for &'a mut Printer {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {
-        self.string(text);
+        if self.verbatim {
+            self.out.push_str(text);
+        } else {
+            self.string(text);
+        }
         Ok(())
     }
 
@@ -250,10 +267,13 @@ impl<'a> ser::Serializer for &'a mut Printer {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        value.serialize(self)
+        self.verbatim = name == Printed::NAME;
+        value.serialize(&mut *self)?;
+        self.verbatim = false;
+        Ok(())
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(

@@ -46,6 +46,16 @@ fn read(text: &str) -> Sample {
     from_slice(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
+/// A value that was printed before is the same text as one that is printed with the rest.
+#[test]
+fn printed_before() {
+    let member = |text: &str| BTreeMap::from([("list".to_owned(), vec![1, 2]), (text.to_owned(), vec![])]);
+    let whole = BTreeMap::from([("table", BTreeMap::from([("a", member("\t\"")), ("b", member("null"))]))]);
+    let parts = whole["table"].iter().map(|(name, value)| (*name, Printed::pretty(value, 2)));
+    let parts = BTreeMap::from([("table", parts.collect::<BTreeMap<_, _>>())]);
+    assert_eq!(to_string_pretty(&parts), to_string_pretty(&whole));
+}
+
 /// Every control character, quote and slash is escaped as fastjson escapes it, in both alphabets.
 #[test]
 fn escapes() {
