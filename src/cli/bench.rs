@@ -152,15 +152,16 @@ impl BenchOptions {
         spread: Option<&SpreadArgs>,
     ) -> anyhow::Result<Self> {
         let topics = spread.map_or(1, |it| it.topics);
+        let queues = amount.and_then(|it| it.queues);
         let found = match &target.broker {
             Some(broker) => Target { broker: resolve(broker).context("--broker")?, queues: None },
-            None => find_broker(&target.namesrv, &topic_name(&target.topic, topics, 0))?,
+            None => find_broker(&target.namesrv, &topic_name(&target.topic, topics, 0), queues)?,
         };
         Ok(Self {
             broker: found.broker,
             topic: target.topic.clone(),
             topics,
-            queues: amount.and_then(|it| it.queues).or(found.queues).unwrap_or(QUEUES),
+            queues: queues.or(found.queues).unwrap_or(QUEUES),
             connections: spread.map_or(1, |it| it.connections),
             in_flight: spread.map_or(32, |it| it.in_flight),
             size: 1_024,

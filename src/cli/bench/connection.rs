@@ -151,11 +151,16 @@ pub(super) struct Target {
 }
 
 /// Asks the NameServer for the first master that serves `topic`, or, for a new topic, the one on which it
-/// may be created (`TBW102`).
-pub(super) fn find_broker(namesrv: &str, topic: &str) -> anyhow::Result<Target> {
+/// may be created (`TBW102`). For a topic that is to get `queues` of its own the latter comes first, because being asked
+/// for may give a topic its number of queues.
+pub(super) fn find_broker(namesrv: &str, topic: &str, queues: Option<u32>) -> anyhow::Result<Target> {
     let address = resolve(namesrv).context("--namesrv")?;
     let mut connection = Connection::open(address).context("the NameServer does not answer")?;
-    for (asked, known) in [(topic, true), ("TBW102", false)] {
+    let mut candidates = [(topic, true), ("TBW102", false)];
+    if queues.is_some() {
+        candidates.reverse();
+    }
+    for (asked, known) in candidates {
         if let Some(target) = route(&mut connection, asked)? {
             return Ok(Target { queues: target.queues.filter(|_| known), ..target });
         }
