@@ -7,8 +7,9 @@
 //! each header for code and opaque, copies the body of a send into a ring in memory, and writes all answers of
 //! one read at once. It validates nothing, keeps nothing and serves nobody but the load generator.
 //!
-//! With a FILE it also appends what each read brought to it, in one write, before it answers: what the kernel then does
-//! about the file's pages no server can save that lets its messages outlive its process.
+//! With a FILE it also does what no server can save that lets its messages outlive its process and has one log for all
+//! queues: it appends what each read brought to the file, in one write, before it answers; and the records of a pull
+//! come out of the mapped file, in which they stand as far apart as those of one queue among 32.
 //!
 //! `cargo run --release --example floor -- [PORT [BODY_BYTES [FILE]]]` prints `floor listens on 127.0.0.1:PORT`.
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memmem;
+use memmap2::Mmap;
 
 const READ_BYTES: usize = 256 * 1024;
 const RING_BYTES: usize = 4 * 1024 * 1024;
@@ -28,17 +30,18 @@ const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Larger than any level of cache.
 const PREPARED_BYTES: usize = 256 * 1024 * 1024;
 const PULL_MESSAGE: u64 = 11;
-const PULL_BATCH: u64 = 32;
+const PULL_BATCH: usize = 32;
+/// Queues whose messages take turns in a log: as many as `make bench` pulls.
+const QUEUES: usize = 32;
 const PIECES_MAX: usize = 1_024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().map_or(Ok(0), |text| text.parse())?;
     let body_bytes = arguments.next().map_or(Ok(1_024), |text| text.parse())?;
-    let prepared = Arc::new(Prepared::new(body_bytes));
-    let log =
-        arguments.next().map(File::create).transpose()?.map(|file| Log { file, end: AtomicU64::new(0) });
-    let log = Arc::new(log);
+    let mut prepared = Prepared::new(body_bytes);
+    let log = arguments.next().map(|path| prepared.move_to(&path)).transpose()?;
+    let (prepared, log) = (Arc::new(prepared), Arc::new(log));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     println!("floor listens on {}", listener.local_addr()?);
     for (stream, number) in listener.incoming().zip(0..) {
@@ -51,24 +54,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Message records for pulls, 32 together.
+/// Message records for pulls.
 struct Prepared {
-    records: Vec<u8>,
-    batch_bytes: usize,
+    records: Box<dyn AsRef<[u8]> + Send + Sync>,
+    record_bytes: usize,
+    /// In how many queues they are: those of a batch stand so many records apart.
+    queues: usize,
 }
 
 impl Prepared {
     fn new(body_bytes: usize) -> Self {
-        let batch = record(body_bytes).repeat(PULL_BATCH as usize);
-        let records = batch.repeat((PREPARED_BYTES / batch.len()).max(1));
-        Self { records, batch_bytes: batch.len() }
+        let record = record(body_bytes);
+        let records = record.repeat((PREPARED_BYTES / record.len()).max(QUEUES * PULL_BATCH));
+        Self { records: Box::new(records), record_bytes: record.len(), queues: 1 }
     }
 
-    /// Returns one of the batches; any number selects one.
-    fn at(&self, index: u64) -> &[u8] {
-        let batches = self.records.len() / self.batch_bytes;
-        let start = index as usize % batches * self.batch_bytes;
-        &self.records[start..start + self.batch_bytes]
+    /// Moves the records to a file, as the log of many queues; what is appended goes behind them.
+    fn move_to(&mut self, path: &str) -> Result<Log, Box<dyn Error>> {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        let records = (*self.records).as_ref();
+        file.write_all_at(records, 0)?;
+        let end = AtomicU64::new(records.len() as u64);
+        #[allow(unsafe_code)]
+        // SAFETY: nobody else has the file, and what is mapped now is never written again.
+        let records = unsafe { Mmap::map(&file)? };
+        (self.records, self.queues) = (Box::new(records), QUEUES);
+        Ok(Log { file, end })
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.record_bytes * PULL_BATCH
+    }
+
+    /// Adds the pieces of a batch of a queue; there is one for any numbers.
+    fn push<'a>(&'a self, (queue, batch): (usize, usize), pieces: &mut Vec<IoSlice<'a>>) {
+        let records = (*self.records).as_ref();
+        let batches = records.len() / self.batch_bytes() / self.queues;
+        if self.queues == 1 {
+            // Queues start far from each other.
+            let start = (batch + queue * 97) % batches * self.batch_bytes();
+            pieces.push(IoSlice::new(&records[start..start + self.batch_bytes()]));
+            return;
+        }
+        let first = batch % batches * PULL_BATCH;
+        pieces.extend((first..first + PULL_BATCH).map(|record| {
+            let start = (record * self.queues + queue % self.queues) * self.record_bytes;
+            IoSlice::new(&records[start..start + self.record_bytes])
+        }));
     }
 }
 
@@ -87,8 +119,8 @@ struct Connection {
     ring: Vec<u8>,
     ring_at: usize,
     answers: Vec<u8>,
-    /// Where in `answers` a prepared batch belongs, and which one.
-    batches: Vec<(usize, u64)>,
+    /// Where in `answers` a prepared batch belongs, of which queue and which one.
+    batches: Vec<(usize, (usize, usize))>,
 }
 
 impl Connection {
@@ -133,7 +165,7 @@ impl Connection {
         self.answers.extend_from_slice(&[0; 8]);
         let body_bytes = if code == PULL_MESSAGE {
             let queue_offset = number(header, b"\"queueOffset\":\"")?;
-            let next = queue_offset + PULL_BATCH;
+            let next = queue_offset + PULL_BATCH as u64;
             write!(
                 self.answers,
                 "{{\"code\":0,\"extFields\":{{\"suggestWhichBrokerId\":\"0\",\"nextBeginOffset\":\"{next}\",\
@@ -142,10 +174,11 @@ impl Connection {
                  \"remark\":\"FOUND\",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479}}"
             )
             .ok()?;
-            // Queues and connections start far from each other; the opaque stands for the queue.
-            let index = queue_offset / PULL_BATCH + opaque % 1_024 * 97 + self.number * 1_009;
-            self.batches.push((self.answers.len(), index));
-            self.prepared.batch_bytes
+            // The opaque stands for the queue, of which each connection has its own.
+            let queue = opaque % 1_024 + self.number * 8;
+            let batch = queue_offset as usize / PULL_BATCH;
+            self.batches.push((self.answers.len(), (queue as usize, batch)));
+            self.prepared.batch_bytes()
         } else {
             self.keep(body);
             write!(
@@ -189,9 +222,9 @@ impl Connection {
         } else {
             let mut pieces = Vec::with_capacity(self.batches.len() * 2);
             let mut from = 0;
-            for (at, index) in self.batches.drain(..) {
+            for (at, batch) in self.batches.drain(..) {
                 pieces.push(IoSlice::new(&self.answers[from..at]));
-                pieces.push(IoSlice::new(self.prepared.at(index)));
+                self.prepared.push(batch, &mut pieces);
                 from = at;
             }
             let mut rest = &mut pieces[..];
