@@ -35,24 +35,9 @@ use route_table::{BrokerAddress, MinBrokerChange, RouteTable};
 /// Why a NameServer cannot start or keep what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read or written.
-    #[error("cannot {action} {}: {cause}", path.display())]
-    File {
-        /// What was being done: "read" or "write".
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        cause: std::io::Error,
-    },
-    /// A file is not what it should be.
-    #[error("{} is not a key-value configuration ({problem}); mend it or remove it", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    /// A file cannot be read, written or understood.
+    #[error(transparent)]
+    File(#[from] crate::store::persist::PersistError),
     /// The key-value configuration would grow beyond its limit.
     #[error("the key-value configuration would be longer than {} bytes", kv::KV_BYTES_MAX)]
     Full,

@@ -24,6 +24,7 @@ mod mapped_file;
 mod mapped_queue;
 pub mod offline;
 mod options;
+pub mod persist;
 mod progress;
 mod put;
 mod queues;

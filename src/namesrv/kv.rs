@@ -1,18 +1,18 @@
 //! The key-value configuration: namespaces of texts, kept in a file.
 //!
 //! Admin tools write it, brokers and routes read the namespace with the order of topics. The file is Apache's
-//! `kvConfig.json`, with the former one beside it as `.bak`; a change counts once the file is replaced. Mirrors
-//! `KVConfigManager`, with two differences: what cannot be kept is refused, and a file that was cut short is
-//! replaced by the former one at the start.
+//! `kvConfig.json`, with the former one beside it as `.bak`; a change counts once the new one is on the disk. Mirrors
+//! `KVConfigManager`, with two differences: what cannot be kept is refused, and where the file is missing, empty or
+//! broken the former one is read at the start.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
 use crate::remoting::{Answer, Call, Refusal};
+use crate::store::persist;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::fastjson;
@@ -56,17 +56,7 @@ pub struct KvConfig {
 impl KvConfig {
     /// Reads the configuration; it is empty when there is no file yet.
     pub fn load(path: PathBuf) -> Result<Self, Error> {
-        let namespaces = match read(&path) {
-            Ok(found) => found.unwrap_or_default(),
-            Err(Error::Malformed { path, problem }) => match read(&backup(&path)) {
-                Ok(Some(former)) => {
-                    tracing::warn!(path = %path.display(), problem, "read the former key-value configuration instead");
-                    former
-                }
-                _ => return Err(Error::Malformed { path, problem }),
-            },
-            Err(cause) => return Err(cause),
-        };
+        let namespaces = persist::load::<File>(&path)?.unwrap_or_default().config_table;
         Ok(Self { path, namespaces: RwLock::new(namespaces), change: Mutex::new(()) })
     }
 
@@ -111,49 +101,10 @@ impl KvConfig {
         if text.len() > KV_BYTES_MAX {
             return Err(Error::Full);
         }
-        replace_file(&self.path, &text)?;
+        persist::save_text(&self.path, &text)?;
         *self.namespaces.write().unwrap_or_else(PoisonError::into_inner) = file.config_table;
         Ok(())
     }
-}
-
-fn read(path: &Path) -> Result<Option<Namespaces>, Error> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(Error::File { action: "read", path: path.to_owned(), cause }),
-    };
-    match fastjson::from_slice::<File>(&text) {
-        Ok(file) => Ok(Some(file.config_table)),
-        Err(problem) => Err(Error::Malformed { path: path.to_owned(), problem: problem.to_string() }),
-    }
-}
-
-fn backup(path: &Path) -> PathBuf {
-    with_suffix(path, ".bak")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Replaces a file as a whole, keeps the former one as `.bak` and makes the directory if need be.
-pub(super) fn replace_file(path: &Path, text: &str) -> Result<(), Error> {
-    let write = || {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        match std::fs::copy(path, backup(path)) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-            _ => {}
-        }
-        let new = with_suffix(path, ".tmp");
-        std::fs::write(&new, text)?;
-        std::fs::rename(&new, path)
-    };
-    write().map_err(|cause| Error::File { action: "write", path: path.to_owned(), cause })
 }
 
 /// PUT_KV_CONFIG (100).
@@ -223,7 +174,8 @@ mod tests {
         assert_eq!(kv.namespace_json("absent"), None);
     }
 
-    /// A file that was cut short costs at most the last change; without a former one the start says what to do.
+    /// A file that was cut short, emptied or lost costs at most the last change; without a former one the start says what
+    /// to do about a broken file, and an empty one is as good as none.
     #[test]
     fn a_torn_file() {
         let directory = tempfile::tempdir().unwrap();
@@ -231,12 +183,20 @@ mod tests {
         let kv = KvConfig::load(path.clone()).unwrap();
         kv.put("n", "one", "1").unwrap();
         kv.put("n", "two", "2").unwrap();
-        std::fs::write(&path, "{\"configTable\":{\"n\":").unwrap();
-        let kv = KvConfig::load(path.clone()).unwrap();
-        assert_eq!((kv.get("n", "one").as_deref(), kv.get("n", "two")), (Some("1"), None));
-        std::fs::remove_file(backup(&path)).unwrap();
+        for torn in [Some("{\"configTable\":{\"n\":"), Some(""), None] {
+            match torn {
+                Some(torn) => std::fs::write(&path, torn).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let kv = KvConfig::load(path.clone()).unwrap();
+            assert_eq!((kv.get("n", "one").as_deref(), kv.get("n", "two")), (Some("1"), None), "{torn:?}");
+        }
+        std::fs::remove_file(directory.path().join("kvConfig.json.bak")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(KvConfig::load(path.clone()).unwrap().get("n", "one"), None);
+        std::fs::write(&path, "{").unwrap();
         let problem = KvConfig::load(path).err().unwrap().to_string();
-        assert!(problem.contains("kvConfig.json") && problem.contains("mend it or remove it"), "{problem}");
+        assert!(problem.contains("kvConfig.json") && problem.contains("repair one of them"), "{problem}");
     }
 
     /// What cannot be kept does not count: a file that cannot be written, a table that would be too long.
@@ -247,7 +207,7 @@ mod tests {
         kv.put("n", "k", "v").unwrap();
         assert!(matches!(kv.put("n", "long", &"x".repeat(KV_BYTES_MAX)), Err(Error::Full)));
         std::fs::create_dir(directory.path().join("kvConfig.json.tmp")).unwrap();
-        assert!(kv.put("n", "k", "w").unwrap_err().to_string().starts_with("cannot write"));
+        assert!(kv.put("n", "k", "w").unwrap_err().to_string().starts_with("cannot create"));
         assert_eq!((kv.get("n", "k").as_deref(), kv.get("n", "long")), (Some("v"), None));
     }
 }

@@ -12,11 +12,12 @@ use std::sync::{Arc, PoisonError};
 use crate::config::keys::{NamesrvKeys, Origin, nearest};
 use crate::config::properties;
 use crate::remoting::{Answer, Call, Refusal};
+use crate::store::persist;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::fields::{NoHeader, shorten};
 
-use super::{NameServer, kv};
+use super::NameServer;
 
 /// Keys that are refused whatever `configBlackList` says (`DefaultRequestProcessor.initConfigBlackList`).
 const BLACK_LIST: [&str; 4] = ["configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"];
@@ -31,7 +32,7 @@ pub(super) fn update_namesrv_config(namesrv: &Arc<NameServer>, call: Call<NoHead
     let _guard = namesrv.keys_change.lock().unwrap_or_else(PoisonError::into_inner);
     let keys = changed(&namesrv.keys.load(), &call.body)?;
     if let Some(keys) = keys {
-        kv::replace_file(Path::new(&keys.config_store_path), &keys.explicit_properties_text())
+        persist::save_text(Path::new(&keys.config_store_path), &keys.explicit_properties_text())
             .map_err(refused)?;
         tracing::info!(peer = %call.peer.address(), "configuration updated");
         namesrv.keys.store(Arc::new(keys));

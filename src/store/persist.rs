@@ -1,4 +1,4 @@
-//! The JSON files below `config/`, read and written as an Apache broker does.
+//! The JSON files of brokers and NameServers below their `config/`, read and written as an Apache broker does.
 //!
 //! A file is replaced whole: the new text goes to a temporary file and to the disk, the old file becomes
 //! `<file>.bak`, the new one takes its name. At every moment one of the two can be read, and [`load`] takes
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::{self, Disk, FileSystem};
+use super::{Disk, FileSystem, replace};
 use crate::wire::fastjson;
 
 /// Largest file that is read; a hundred thousand topics take a fifth of it.
@@ -34,7 +34,7 @@ pub enum PersistError {
     },
     /// A file could not be replaced.
     #[error(transparent)]
-    Replace(#[from] store::Error),
+    Replace(#[from] super::Error),
     /// Neither the file nor its backup can be understood.
     #[error("{} and its .bak cannot be read: {problem}; repair one of them or move both away", path.display())]
     Broken {
@@ -79,7 +79,7 @@ pub fn save_text(path: &Path, text: &str) -> Result<(), PersistError> {
 }
 
 fn save_text_on(disk: &dyn FileSystem, path: &Path, text: &str) -> Result<(), PersistError> {
-    Ok(store::replace(disk, path, text.as_bytes(), Some(&beside(path, ".bak")))?)
+    Ok(replace(disk, path, text.as_bytes(), Some(&beside(path, ".bak")))?)
 }
 
 enum Read<T> {
