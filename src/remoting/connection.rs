@@ -3,8 +3,8 @@
 //! The connection is one task. Frames that one read brought are decoded, executed and answered together, with
 //! one vectored write for all their answers; a reply's body that is a slice of a mapped file goes out without
 //! being copied. A connection may begin with a load balancer's header ([`super::forwarded`]) and may speak TLS
-//! ([`super::tls`]). Once a few MiB of answers wait for a peer nothing more of it is served, so what a peer that
-//! does not read can pile up is bounded. A connection that rests holds no buffers. Mirrors the pipeline that
+//! ([`super::tls`]). Once a few MiB of answers wait for a peer nothing more of it is served and no request
+//! of ours is added, so what a peer that does not read can pile up is bounded. A connection that rests holds no buffers. Mirrors the pipeline that
 //! `NettyRemotingServer` builds per channel.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -41,6 +41,8 @@ const READ_BYTES: usize = 128 * 1024;
 const COPY_BYTES_MAX: usize = 1024;
 /// Requests of ours to one peer that may wait to be written; more are refused.
 const OUTBOX_MAX: usize = 1024;
+/// Bodies of these may be this many times as large as the answers that wait; more are refused.
+const OUTBOX_SHARE: usize = 4;
 /// Answers to one peer that may wait to be written; past it nothing more of this peer is served.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Room for encoded answers that a connection keeps between writes.
@@ -60,6 +62,9 @@ pub struct Peer {
     forwarded_for: OnceLock<SocketAddr>,
     local: SocketAddr,
     outbox: mpsc::Sender<Outgoing>,
+    /// Bytes of the bodies in the outbox, and how many of them make it refuse more.
+    outbox_bytes: AtomicUsize,
+    outbox_bytes_max: usize,
     /// Requests of ours that wait for an answer, by opaque.
     pending: Mutex<HashMap<i32, oneshot::Sender<Command>>>,
     next_opaque: AtomicI32,
@@ -151,7 +156,19 @@ impl Peer {
     /// Sends a request that has no answer; says whether the connection took it.
     pub fn oneway(&self, request: Request) -> bool {
         let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
-        self.outbox.try_send(Outgoing { request, opaque, oneway: true }).is_ok()
+        self.post(Outgoing { request, opaque, oneway: true })
+    }
+
+    /// Leaves a request for the connection to write; says whether there was room.
+    fn post(&self, outgoing: Outgoing) -> bool {
+        let bytes = outgoing.request.body.len();
+        if self.outbox_bytes.fetch_add(bytes, Ordering::Relaxed) < self.outbox_bytes_max
+            && self.outbox.try_send(outgoing).is_ok()
+        {
+            return true;
+        }
+        self.outbox_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        false
     }
 
     /// Sends a request and waits for the answer, at most `limit`.
@@ -159,13 +176,13 @@ impl Peer {
         let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(opaque, sender);
-        let result = if self.outbox.try_send(Outgoing { request, opaque, oneway: false }).is_err() {
-            Err(CallError::Unreachable)
-        } else {
+        let result = if self.post(Outgoing { request, opaque, oneway: false }) {
             match tokio::time::timeout(limit, answer).await {
                 Ok(answer) => answer.map_err(|_| CallError::Unreachable),
                 Err(_) => Err(CallError::TimedOut),
             }
+        } else {
+            Err(CallError::Unreachable)
         };
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&opaque);
         result
@@ -203,7 +220,8 @@ type Waiting = Pin<Box<dyn Future<Output = (i32, bool, Answer)> + Send>>;
 
 /// Makes the two sides of a connection: the peer that handlers hold and the task that serves it.
 ///
-/// While `answer_bytes_max` bytes or more wait to be written nothing is read. A connection of our own has no
+/// While `answer_bytes_max` bytes or more wait to be written nothing is read, and requests of ours stay in the outbox,
+/// which refuses more once it is full. A connection of our own has no
 /// such limit: what it writes is what we asked for, and it must go on reading the answers.
 pub fn open<S: Service>(
     stream: TcpStream,
@@ -220,6 +238,8 @@ pub fn open<S: Service>(
         address,
         local: stream.local_addr()?,
         outbox: sender,
+        outbox_bytes: AtomicUsize::new(0),
+        outbox_bytes_max: answer_bytes_max.saturating_mul(OUTBOX_SHARE),
         pending: Mutex::default(),
         next_opaque: AtomicI32::new(1),
         last_active_ms: AtomicI64::new(clock.liveness_ms()),
@@ -307,7 +327,10 @@ impl<S: Service> Connection<S> {
                 {
                     self.answer(opaque, oneway, answer);
                 }
-                while let Ok(outgoing) = self.outbox.try_recv() {
+                // What finds no room stays in the outbox, so that a peer that does not read fills it.
+                while !self.write.is_full()
+                    && let Ok(outgoing) = self.outbox.try_recv()
+                {
                     self.send(&outgoing);
                 }
                 if self.wants_write()
@@ -393,7 +416,9 @@ impl<S: Service> Connection<S> {
         {
             return Poll::Ready(Ok(Event::Answered(opaque, oneway, answer)));
         }
-        if let Poll::Ready(Some(outgoing)) = self.outbox.poll_recv(context) {
+        if !self.write.is_full()
+            && let Poll::Ready(Some(outgoing)) = self.outbox.poll_recv(context)
+        {
             return Poll::Ready(Ok(Event::Outgoing(outgoing)));
         }
         // Last, so that what a peer has sent is served before its connection ends.
@@ -472,6 +497,7 @@ impl<S: Service> Connection<S> {
     }
 
     fn send(&mut self, outgoing: &Outgoing) {
+        self.peer.outbox_bytes.fetch_sub(outgoing.request.body.len(), Ordering::Relaxed);
         outgoing.request.encode(outgoing.opaque, outgoing.oneway, &mut self.write.tail);
     }
 

@@ -64,15 +64,21 @@ struct Rig {
     clients: Lifecycle,
     clock: Clock,
     listener: Listener,
+    routes: Arc<Routes<Toy>>,
 }
 
 impl Rig {
     async fn start() -> Self {
         let (toy, life, clock) = (Arc::new(Toy::default()), Lifecycle::new(), Clock::new());
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (socket, routes) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(routes()));
         let listener =
-            Listener::serve(socket, Arc::new(routes()), toy.clone(), clock.clone(), IDLE, &life).unwrap();
-        Self { toy, life, clients: Lifecycle::new(), clock, listener }
+            Listener::serve(socket, routes.clone(), toy.clone(), clock.clone(), IDLE, &life).unwrap();
+        Self { toy, life, clients: Lifecycle::new(), clock, listener, routes }
+    }
+
+    /// Returns how many requests of this code were served.
+    fn served(&self, code: i32) -> u64 {
+        self.routes.calls().find(|(known, ..)| *known == code).unwrap().2
     }
 
     async fn client(&self) -> Client {
@@ -217,15 +223,46 @@ async fn a_peer_that_reads_nothing() {
     let mut deaf = TcpStream::connect(rig.listener.address()).await.unwrap();
     let mut frame = BytesMut::new();
     request(1).with_body(vec![7; 1 << 20]).encode(1, false, &mut frame);
-    let flood = async {
-        for _ in 0..4096 {
-            deaf.write_all(&frame).await.unwrap();
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(1), flood).await.is_err(), "4 GiB were taken");
+    let mut taken = 0;
+    while tokio::time::timeout(Duration::from_secs(1), deaf.write_all(&frame)).await.is_ok() {
+        taken += 1;
+        assert!(taken < 128, "128 MiB were taken");
+    }
+    // Beside the four that may wait there are only those that the sockets themselves hold.
+    assert!((4..48).contains(&rig.served(1)), "{} were served, {taken} taken", rig.served(1));
     let client = rig.client().await;
     assert_eq!(client.call(request(1), LIMIT).await.unwrap().code, 0);
     drop(deaf);
+}
+
+/// Our own requests to a peer that reads nothing are refused once its outbox is full, by number or by bytes; those
+/// that were taken all reach it when it reads again.
+#[tokio::test]
+async fn an_outbox_nobody_empties() {
+    for (body_bytes, asked_max) in [(1 << 10, 1 << 15), (1 << 20, 64)] {
+        let rig = Rig::start().await;
+        let mut deaf = TcpStream::connect(rig.listener.address()).await.unwrap();
+        let peer = loop {
+            if let Some(peer) = rig.listener.peers.lock().unwrap().values().next() {
+                break peer.clone();
+            }
+            tokio::task::yield_now().await;
+        };
+        let asked = request(1).with_body(vec![7; body_bytes]);
+        let mut taken = 0;
+        while peer.oneway(asked.clone()) {
+            taken += 1;
+            assert!(taken < asked_max, "{taken} requests of {body_bytes} bytes were taken");
+            tokio::task::yield_now().await;
+        }
+        assert!(!peer.oneway(asked.clone()), "still full");
+        for _ in 0..taken {
+            let length = tokio::time::timeout(LIMIT, deaf.read_u32()).await.expect("a request").unwrap();
+            deaf.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        }
+        assert!(peer.oneway(asked), "there is room again");
+        assert_eq!(deaf.read_u32().await.unwrap() as usize / body_bytes, 1);
+    }
 }
 
 /// A role learns of every connection that ends, and a closed one fails its waiting calls.
