@@ -65,6 +65,8 @@ pub struct Peer {
     /// Bytes of the bodies in the outbox, and how many of them make it refuse more.
     outbox_bytes: AtomicUsize,
     outbox_bytes_max: usize,
+    /// Requests of the peer that wait, by lane.
+    pub(super) waiting: [AtomicUsize; 4],
     /// Requests of ours that wait for an answer, by opaque.
     pending: Mutex<HashMap<i32, oneshot::Sender<Command>>>,
     next_opaque: AtomicI32,
@@ -239,6 +241,7 @@ pub fn open<S: Service>(
         local: stream.local_addr()?,
         outbox: sender,
         outbox_bytes: AtomicUsize::new(0),
+        waiting: Default::default(),
         outbox_bytes_max: answer_bytes_max.saturating_mul(OUTBOX_SHARE),
         pending: Mutex::default(),
         next_opaque: AtomicI32::new(1),

@@ -3,7 +3,8 @@
 //! A role builds its [`Routes`] once, a line per code; the handler's own argument type decides how the header
 //! is decoded. A handler runs in the connection's task and returns at once, either an [`Answer`] or, when it
 //! must wait for a message, a disk or a slave, a future that the connection polls beside its socket. A
-//! [`Lane`] bounds how many requests of a kind may wait like that, as the thread pools of the reference do.
+//! [`Lane`] bounds how many requests of a kind may wait like that, as the thread pools of the reference do, and how
+//! many of one connection; a request beyond is refused before its handler has done anything.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -132,6 +133,15 @@ impl Lane {
         }
     }
 
+    /// Requests of one connection that may wait at once, so that nobody takes everybody's places. A client has a
+    /// pull of each of its queues waiting, so thousands are nothing unusual.
+    const fn waiting_max_of_one(self) -> usize {
+        match self {
+            Lane::Read => 20_000,
+            Lane::Write | Lane::Client | Lane::Admin => 8_000,
+        }
+    }
+
     /// Returns the name used in metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -156,6 +166,14 @@ pub struct Routes<S> {
     /// In the order of the codes: a search among a hundred is cheaper than hashing.
     table: Vec<(i32, Route<S>)>,
     waiting: [Arc<AtomicUsize>; 4],
+    bounds: [Bound; 4],
+}
+
+/// How many requests of a lane may wait at once.
+#[derive(Clone, Copy)]
+struct Bound {
+    all: usize,
+    of_one: usize,
 }
 
 impl<S: 'static> Default for Routes<S> {
@@ -167,7 +185,16 @@ impl<S: 'static> Default for Routes<S> {
 impl<S: 'static> Routes<S> {
     /// Makes a table that answers nothing.
     pub fn new() -> Self {
-        Self { table: Vec::new(), waiting: Default::default() }
+        let bounds =
+            Lane::ALL.map(|lane| Bound { all: lane.waiting_max(), of_one: lane.waiting_max_of_one() });
+        Self { table: Vec::new(), waiting: Default::default(), bounds }
+    }
+
+    /// Lets at most `all` requests of a lane wait at once, and `of_one` of one connection.
+    #[must_use]
+    pub fn waiting_at_most(mut self, lane: Lane, all: usize, of_one: usize) -> Self {
+        self.bounds[lane as usize] = Bound { all, of_one };
+        self
     }
 
     /// Routes `code` to `handler`.
@@ -232,12 +259,19 @@ impl<S: 'static> Routes<S> {
         };
         let route = &self.table[place].1;
         route.calls.fetch_add(1, Ordering::Relaxed);
+        // Before the handler, whose work would be done and then be called refused: a client sends such a message again.
+        // The places are counted when they are taken, so requests served side by side may overshoot by a few.
+        let lane = route.lane;
+        let (count, bound) = (&self.waiting[lane as usize], self.bounds[lane as usize]);
+        if peer.waiting[lane as usize].load(Ordering::Relaxed) >= bound.of_one {
+            return Outcome::Now(Err(busy(lane, "requests of this connection", bound.of_one)));
+        }
+        if count.load(Ordering::Relaxed) >= bound.all {
+            return Outcome::Now(Err(busy(lane, "requests", bound.all)));
+        }
         match (route.handler)(state, command, peer) {
             Outcome::Later(future) => {
-                let Some(place) = Waiting::take(&self.waiting[route.lane as usize], route.lane) else {
-                    let remark = "[OVERLOAD]system busy, start flow control for a while";
-                    return Outcome::Now(Err(Refusal::new(response::SYSTEM_BUSY, remark)));
-                };
+                let place = Waiting::take(count, lane, peer);
                 Outcome::later(async move {
                     let _place = place;
                     future.await
@@ -248,23 +282,39 @@ impl<S: 'static> Routes<S> {
     }
 }
 
+/// Refuses a request whose lane is full (`NettyRemotingAbstract.processRequestCommand`, whose pools are so by then).
+#[cold]
+fn busy(lane: Lane, whose: &str, most: usize) -> Refusal {
+    let lane = lane.name();
+    let remark = format!(
+        "[OVERLOAD]system busy, start flow control for a while: {most} {whose} wait in the {lane} lane, no more may"
+    );
+    Refusal::new(response::SYSTEM_BUSY, remark)
+}
+
 /// Refuses a code that nobody serves (`NettyRemotingAbstract.processRequestCommand`).
 pub fn unsupported(code: i32) -> Refusal {
     Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }
 
-/// A place among the waiting requests of a lane; given back when dropped.
-struct Waiting(Arc<AtomicUsize>);
+/// A place among the waiting requests of a lane and of a connection; given back when dropped.
+struct Waiting {
+    all: Arc<AtomicUsize>,
+    lane: Lane,
+    peer: Arc<Peer>,
+}
 
 impl Waiting {
-    fn take(count: &Arc<AtomicUsize>, lane: Lane) -> Option<Self> {
-        let place = Self(count.clone());
-        (count.fetch_add(1, Ordering::Relaxed) < lane.waiting_max()).then_some(place)
+    fn take(all: &Arc<AtomicUsize>, lane: Lane, peer: &Arc<Peer>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        peer.waiting[lane as usize].fetch_add(1, Ordering::Relaxed);
+        Self { all: all.clone(), lane, peer: peer.clone() }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.fetch_sub(1, Ordering::Relaxed);
+        self.peer.waiting[self.lane as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -11,7 +11,8 @@ use super::*;
 use crate::wire::command::{Command, Reply, Request};
 use crate::wire::fields::NoHeader;
 
-/// Echoes (1), waits for a release (2), releases (3), calls its caller back (4), gives a MiB (5).
+/// Echoes (1), waits for a release (2), releases (3), calls its caller back (4), gives a MiB (5), counts (6), counts and
+/// waits (7).
 #[derive(Default)]
 struct Toy {
     release: Notify,
@@ -28,7 +29,7 @@ impl Service for Toy {
 }
 
 fn routes() -> Routes<Toy> {
-    use routes::Lane::{Client as C, Read};
+    use routes::Lane::{Client as C, Read, Write};
     Routes::new()
         .on(1, C, |_: &Arc<Toy>, call: Call<NoHeader>| -> Answer { Ok(Reply::success().body(call.body)) })
         .on(2, Read, |toy: &Arc<Toy>, _: Call<NoHeader>| {
@@ -56,6 +57,14 @@ fn routes() -> Routes<Toy> {
             toy.counted.fetch_add(1, Ordering::Relaxed);
             Ok(Reply::success())
         })
+        .on(7, Write, |toy: &Arc<Toy>, _: Call<NoHeader>| {
+            toy.counted.fetch_add(1, Ordering::Relaxed);
+            let toy = toy.clone();
+            Outcome::later(async move {
+                toy.release.notified().await;
+                Ok(Reply::success())
+            })
+        })
 }
 
 struct Rig {
@@ -69,8 +78,12 @@ struct Rig {
 
 impl Rig {
     async fn start() -> Self {
+        Self::serving(routes()).await
+    }
+
+    async fn serving(routes: Routes<Toy>) -> Self {
         let (toy, life, clock) = (Arc::new(Toy::default()), Lifecycle::new(), Clock::new());
-        let (socket, routes) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(routes()));
+        let (socket, routes) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(routes));
         let listener =
             Listener::serve(socket, routes.clone(), toy.clone(), clock.clone(), IDLE, &life).unwrap();
         Self { toy, life, clients: Lifecycle::new(), clock, listener, routes }
@@ -233,6 +246,68 @@ async fn a_peer_that_reads_nothing() {
     let client = rig.client().await;
     assert_eq!(client.call(request(1), LIMIT).await.unwrap().code, 0);
     drop(deaf);
+}
+
+/// What finds no place among the waiting is refused before anything was done for it, so that it may come again; other
+/// lanes go on, and a place that is given back is one again.
+#[tokio::test]
+async fn a_full_lane_does_nothing() {
+    let rig = Rig::serving(routes().waiting_at_most(routes::Lane::Write, 3, 2)).await;
+    let (first, second) = (rig.client().await, rig.client().await);
+    let busy = |whose: &str| {
+        let remark = "[OVERLOAD]system busy, start flow control for a while";
+        (2, format!("{remark}: {whose} wait in the write lane, no more may"))
+    };
+    let told = |answer: Command| (answer.code, answer.remark.unwrap_or_default().to_string());
+    let waiting = futures_util::future::join(
+        futures_util::future::join(first.call(request(7), LIMIT), first.call(request(7), LIMIT)),
+        second.call(request(7), LIMIT),
+    );
+    let others = async {
+        let answer = first.call(request(7), LIMIT).await.unwrap();
+        assert_eq!(told(answer), busy("2 requests of this connection"));
+        // An answered echo: whatever was sent before it has been served.
+        second.call(request(1), LIMIT).await.unwrap();
+        assert_eq!(told(second.call(request(7), LIMIT).await.unwrap()), busy("3 requests"));
+        assert_eq!(first.call(request(1), LIMIT).await.unwrap().code, 0);
+        assert_eq!(rig.toy.counted.load(Ordering::Relaxed), 3, "only those that wait were begun");
+        rig.toy.release.notify_waiters();
+    };
+    let (((one, two), three), ()) = tokio::join!(waiting, others);
+    for answer in [one, two, three] {
+        assert_eq!(answer.unwrap().code, 0);
+    }
+    rig.toy.release.notify_one();
+    assert_eq!(first.call(request(7), LIMIT).await.unwrap().code, 0);
+    assert!(rig.routes.waiting().all(|(_, count)| count == 0));
+}
+
+/// One connection cannot take the places of all: beyond its own many it is refused, and another still waits.
+#[tokio::test]
+async fn one_peer_cannot_take_every_place() {
+    let rig = Rig::start().await;
+    let mut greedy = TcpStream::connect(rig.listener.address()).await.unwrap();
+    let mut frames = BytesMut::new();
+    (0..20_001).for_each(|opaque| request(2).encode(opaque, false, &mut frames));
+    greedy.write_all(&frames).await.unwrap();
+    let length = tokio::time::timeout(LIMIT, greedy.read_u32()).await.expect("a refusal").unwrap();
+    let mut refusal = vec![0; length as usize];
+    greedy.read_exact(&mut refusal).await.unwrap();
+    let refusal = String::from_utf8_lossy(&refusal);
+    assert!(
+        refusal.contains("20000 requests of this connection wait") && refusal.contains(":20000,"),
+        "{refusal}"
+    );
+    let client = rig.client().await;
+    let (waited, ()) = tokio::join!(client.call(request(2), LIMIT), async {
+        client.call(request(1), LIMIT).await.unwrap();
+        drop(greedy);
+        while rig.toy.gone.load(Ordering::Relaxed) == 0 {
+            rig.toy.someone_left.notified().await;
+        }
+        client.call(request(3), LIMIT).await.unwrap();
+    });
+    assert_eq!(waited.unwrap().remark.as_deref(), Some("released"));
 }
 
 /// Our own requests to a peer that reads nothing are refused once its outbox is full, by number or by bytes; those
