@@ -18,6 +18,7 @@ mod instance;
 mod replication;
 mod start;
 pub mod store;
+mod whereabouts;
 
 use args::{Cli, Command, Invocation};
 

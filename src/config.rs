@@ -478,7 +478,11 @@ fn place_alone(
         if machine.home.is_none() && !broker.is_explicit("storePathRootDir") {
             return Err(SettingsError::NoHome("set storePathRootDir in the file or with --set"));
         }
-        let name = broker.broker_name.clone();
+        let usual = match broker.broker_id {
+            0 => broker.broker_name.clone(),
+            id => format!("{}-{id}", broker.broker_name),
+        };
+        let name = choices.name.clone().unwrap_or(usual);
         return Ok(Place { name, data_dir: broker.store_root().to_owned(), ephemeral: false });
     }
     if machine.home.is_none() && !namesrv.is_explicit("kvConfigPath") {
@@ -489,5 +493,6 @@ fn place_alone(
     }
     let kv_config = Path::new(&namesrv.kv_config_path);
     let data_dir = kv_config.parent().unwrap_or(Path::new(".")).to_owned();
-    Ok(Place { name: "namesrv".to_owned(), data_dir, ephemeral: false })
+    let name = choices.name.clone().unwrap_or_else(|| "namesrv".to_owned());
+    Ok(Place { name, data_dir, ephemeral: false })
 }

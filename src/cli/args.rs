@@ -224,6 +224,9 @@ pub struct NamesrvArgs {
     /// Print every key with its value, and exit
     #[arg(short = 'p', long = "printConfigItem")]
     pub print_config_item: bool,
+    /// Name of this server, by which `status`, `stop` and others find it [default: namesrv]
+    #[arg(long, value_name = "NAME", env = "RMQ_LITE_NAME")]
+    pub name: Option<String>,
     /// Accepted as by Apache's script; has no effect
     #[arg(short = 'n', long = "namesrvAddr", value_name = "LIST")]
     pub namesrv_addr: Option<String>,
@@ -246,6 +249,7 @@ impl NamesrvArgs {
             bind: flags.bind,
             namesrv_port: flags.port,
             config_file: flags.config,
+            name: flags.name,
             set: flags.set,
             json: flags.json,
             ports_file: flags.ports_file,
@@ -290,6 +294,10 @@ pub struct BrokerArgs {
     /// Print every key with its value, and exit
     #[arg(short = 'p', long = "printConfigItem")]
     pub print_config_item: bool,
+    /// Name of this server, by which `status`, `stop` and others find it [default: brokerName, of a slave
+    /// brokerName-brokerId]
+    #[arg(long, value_name = "NAME", env = "RMQ_LITE_NAME")]
+    pub name: Option<String>,
     /// Print the keys that Apache calls important with their values, and exit
     #[arg(short = 'm', long = "printImportantConfig")]
     pub print_important_config: bool,
@@ -313,6 +321,7 @@ impl BrokerArgs {
             advertise: flags.advertise,
             config_file: flags.config,
             namesrv_addr: flags.namesrv_addr,
+            name: flags.name,
             set: flags.set,
             timings: flags.timings.map(Timings::from),
             json: flags.json,
@@ -360,6 +369,9 @@ pub struct ReadyArgs {
     /// Which server.
     #[command(flatten)]
     pub instance: Instance,
+    /// Whichever server runs here, whatever it is called; of several, all
+    #[arg(long)]
+    pub any: bool,
     /// Wait up to this many seconds for it to become ready
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,

@@ -1,6 +1,6 @@
 //! `ready`, `status`, `stop` and `env`: questions to a server that runs on this machine, and how others find it.
 //!
-//! The server is found by the file it keeps in its data directory while it runs, and asked over the wire, so
+//! The server is found by the file that it keeps while it runs ([`super::whereabouts`]), and asked over the wire, so
 //! the answer is what a client would get.
 
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Signal, kill_process};
 
 use super::args::{Instance, InstanceArgs, ReadyArgs, StopArgs};
-use super::start::{SERVER_FILE, STARTING_FILE, Starting};
+use super::whereabouts::{self, find};
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
@@ -35,12 +35,16 @@ pub(super) async fn ready(args: ReadyArgs) -> anyhow::Result<ExitCode> {
     let (directory, clock) = (args.instance.dir()?, Clock::new());
     let until_ms = clock.now_ms() + args.wait as i64 * 1000;
     loop {
-        match ask(&directory, &clock).await {
-            Ok((endpoints, _)) => {
-                if args.json {
-                    println!("{}", serde_json::to_string(&endpoints)?);
-                } else {
-                    println!("ready: NameServer {}", endpoints.namesrv.as_deref().unwrap_or("-"));
+        let asked =
+            if args.any { ask_all(&clock).await } else { ask(&directory, &clock).await.map(|it| vec![it]) };
+        match asked {
+            Ok(servers) => {
+                for (endpoints, _) in servers {
+                    match (&endpoints.namesrv, &endpoints.broker) {
+                        _ if args.json => println!("{}", serde_json::to_string(&endpoints)?),
+                        (Some(address), _) => println!("ready: NameServer {address}"),
+                        (None, address) => println!("ready: broker {}", address.as_deref().unwrap_or("-")),
+                    }
                 }
                 return Ok(ExitCode::SUCCESS);
             }
@@ -60,7 +64,7 @@ pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
         Ok((endpoints, runtime)) => (endpoints, runtime, ExitCode::SUCCESS),
         // Its process is there: a broker may have been stopped by order.
         Err(cause) => {
-            let endpoints = find(&directory)?;
+            let endpoints = find(&directory)?.endpoints;
             eprintln!("rmq-lite: not ready: {cause:#}");
             (endpoints, KVTable::default(), ExitCode::FAILURE)
         }
@@ -134,13 +138,14 @@ pub(super) async fn env(args: InstanceArgs) -> anyhow::Result<ExitCode> {
 /// `rmq-lite stop`: asks a server to end and waits until it has.
 pub(super) async fn stop(args: StopArgs) -> anyhow::Result<ExitCode> {
     let (directory, clock) = (args.instance.dir()?, Clock::new());
-    let endpoints = find(&directory)?;
-    let pid = Pid::from_raw(endpoints.pid as i32).context("the server's file holds no process id")?;
-    kill_process(pid, Signal::TERM).with_context(|| format!("cannot signal process {}", endpoints.pid))?;
+    let server = find(&directory)?;
+    let pid = server.endpoints.pid;
+    let process = whereabouts::process(pid).context("the server's file holds no process id")?;
+    kill_process(process, Signal::TERM).with_context(|| format!("cannot signal process {pid}"))?;
     let until_ms = clock.now_ms() + STOP_LIMIT.as_millis() as i64;
-    while !has_ended(pid) {
+    while server.is_running() {
         if clock.now_ms() >= until_ms {
-            bail!("process {} has not ended after {} s", endpoints.pid, STOP_LIMIT.as_secs());
+            bail!("process {pid} has not ended after {} s", STOP_LIMIT.as_secs());
         }
         clock.sleep(ASK_AGAIN).await;
     }
@@ -156,7 +161,7 @@ pub(super) fn web(instance: &Instance) -> anyhow::Result<String> {
     {
         return Ok(web);
     }
-    find(&instance.dir()?)?.web.context("that server runs without its HTTP interface (--headless)")
+    find(&instance.dir()?)?.endpoints.web.context("that server runs without its HTTP interface (--headless)")
 }
 
 /// Returns the NameServers that an administrator means: those named, else that of the server that runs with this user's
@@ -164,51 +169,25 @@ pub(super) fn web(instance: &Instance) -> anyhow::Result<String> {
 pub(super) fn name_servers(named: Option<String>) -> String {
     let told = |name| std::env::var(name).ok();
     let (name, data_dir) = (told("RMQ_LITE_NAME"), told("RMQ_LITE_DATA_DIR").map(Into::into));
-    let running = || find(&Instance { name, data_dir }.dir().ok()?).ok()?.namesrv;
+    let running = || find(&Instance { name, data_dir }.dir().ok()?).ok()?.endpoints.namesrv;
     named.or_else(running).unwrap_or_else(|| "127.0.0.1:9876".to_owned())
 }
 
-/// Finds the server of a data directory; one that is only starting is an error that says what it is at.
-fn find(directory: &Path) -> anyhow::Result<Endpoints> {
-    find_ready(directory).or_else(|cause| match find_starting(directory) {
-        Some(Starting { pid, doing }) => {
-            bail!("the server of {} (process {pid}) is starting: {doing}", directory.display())
-        }
-        None => Err(cause),
-    })
-}
-
-fn find_starting(directory: &Path) -> Option<Starting> {
-    let text = std::fs::read_to_string(directory.join(STARTING_FILE)).ok()?;
-    let starting: Starting = serde_json::from_str(&text).ok()?;
-    Pid::from_raw(starting.pid as i32).is_some_and(|pid| !has_ended(pid)).then_some(starting)
-}
-
-fn find_ready(directory: &Path) -> anyhow::Result<Endpoints> {
-    let file = directory.join(SERVER_FILE);
-    let text = std::fs::read_to_string(&file).with_context(|| {
-        format!(
-            "no server runs with the data directory {} (start one, or name it with --name)",
-            directory.display()
-        )
-    })?;
-    let endpoints: Endpoints =
-        serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
-    if Pid::from_raw(endpoints.pid as i32).is_none_or(has_ended) {
-        bail!("the server with the data directory {} was killed; start it again", directory.display());
+/// Asks every server that runs under a name; fails when one is not ready, and when there is none.
+async fn ask_all(clock: &Clock) -> anyhow::Result<Vec<(Endpoints, KVTable)>> {
+    let mut asked = Vec::new();
+    for directory in whereabouts::all() {
+        asked.push(ask(&directory, clock).await?);
     }
-    Ok(endpoints)
-}
-
-/// Says whether a process has ended; one whose parent has not looked yet keeps its number, and is a zombie ("Z").
-fn has_ended(pid: Pid) -> bool {
-    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok();
-    test_kill_process(pid).is_err() || stat().is_some_and(|stat| stat.contains(") Z "))
+    if asked.is_empty() {
+        bail!("no server runs here");
+    }
+    Ok(asked)
 }
 
 /// Asks the NameServer for a route and the broker for its figures, as a client would.
 async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<(Endpoints, KVTable)> {
-    let (endpoints, life) = (find(directory)?, Lifecycle::new());
+    let (endpoints, life) = (find(directory)?.endpoints, Lifecycle::new());
     if let Some(address) = &endpoints.namesrv {
         let client =
             Client::connect(address, clock, &life).await.context("the NameServer does not listen")?;
@@ -240,30 +219,6 @@ async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<(Endpoints, KVTa
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// While a server starts it is not found, and whoever asks hears what it is at; also where one was killed before. One
-    /// whose start was killed says nothing.
-    #[test]
-    fn a_server_that_starts() {
-        let dir = tempfile::tempdir().unwrap();
-        let tell = |pid: u32| {
-            let starting = Starting { pid, doing: "checking messages: 37 %".to_owned() };
-            std::fs::write(dir.path().join(STARTING_FILE), serde_json::to_string(&starting).unwrap())
-                .unwrap();
-            format!("{:#}", find(dir.path()).unwrap_err())
-        };
-        let told = tell(std::process::id());
-        assert!(
-            told.ends_with(&format!("(process {}) is starting: checking messages: 37 %", std::process::id())),
-            "{told}"
-        );
-        let mut ended = std::process::Command::new("true").spawn().unwrap();
-        ended.wait().unwrap();
-        let told = tell(ended.id());
-        assert!(told.contains("no server runs"), "{told}");
-        std::fs::write(dir.path().join(SERVER_FILE), "{}").unwrap();
-        assert!(tell(std::process::id()).contains("is starting"));
-    }
 
     /// A person reads figures with their units, and nothing that is not there.
     #[test]

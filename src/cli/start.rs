@@ -11,22 +11,9 @@ use std::process::{ExitCode, ExitStatus};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::misused;
+use super::whereabouts::{self, Signs};
 use crate::config::{Role, Settings};
 use crate::server::{Endpoints, Server};
-
-/// The file in a data directory by which `status`, `stop` and others find the server.
-pub(super) const SERVER_FILE: &str = "server.json";
-
-/// The file beside it while the server starts, which says what it is at.
-pub(super) const STARTING_FILE: &str = "starting.json";
-
-/// What [`STARTING_FILE`] holds.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct Starting {
-    pub(super) pid: u32,
-    /// A line for a person.
-    pub(super) doing: String,
-}
 
 /// Runs a server until a signal ends it.
 pub(super) async fn serve(settings: Settings) -> ExitCode {
@@ -107,45 +94,40 @@ impl Signals {
 /// A server with the files that lead others to it; they go when it goes.
 struct Running {
     server: Server,
-    files: Vec<PathBuf>,
+    signs: Signs,
+    ports_file: Option<PathBuf>,
 }
 
 impl Running {
     async fn start(settings: &Settings) -> Result<Self, ExitCode> {
-        let starting = settings.data_dir.join(STARTING_FILE);
-        let ours = settings.role == Role::Everything;
-        let tell = {
-            let starting = starting.clone();
-            move |doing: &str| {
-                let text =
-                    serde_json::to_string(&Starting { pid: std::process::id(), doing: doing.to_owned() });
-                if ours && let Err(cause) = write_whole(&starting, &text.expect("words are always JSON")) {
-                    tracing::debug!(%cause, "nobody else will see how far the start is");
-                }
+        // Before anybody is served: nobody should have to stop a server again whose ports nobody is told.
+        let ports_file = settings.ports_file.as_deref();
+        let unwritten = |cause: &dyn std::fmt::Display| {
+            let path = ports_file.unwrap_or(Path::new(""));
+            misused(&format_args!("cannot write {}: {cause}", path.display()))
+        };
+        let ports = ports_file.map(whereabouts::beside).transpose().map_err(|cause| unwritten(&cause))?;
+        let telling = settings.clone();
+        let server =
+            Server::start_telling(settings.clone(), move |doing| whereabouts::tell_start(&telling, doing))
+                .await;
+        whereabouts::end_start(settings);
+        let server = server.map_err(|cause| misused(&cause))?;
+        let signs = match Signs::write(server.endpoints(), settings) {
+            Ok(signs) => signs,
+            Err(cause) => {
+                server.stop().await;
+                return Err(misused(&cause));
             }
         };
-        let server = Server::start_telling(settings.clone(), tell).await;
-        if ours {
-            let _ = std::fs::remove_file(&starting);
-        }
-        let server = server.map_err(|cause| misused(&cause))?;
-        let mut running = Self { server, files: Vec::new() };
-        let mut targets = vec![running.endpoints().data_dir.join(SERVER_FILE)];
-        if settings.role != Role::Everything {
-            // A role alone has Apache's directories, which are not ours to put files into.
-            targets.clear();
-        }
-        targets.extend(settings.ports_file.clone());
-        for file in targets {
-            let written = write_whole(&file, &to_json(running.endpoints()));
-            if let Err(cause) = written {
-                let code = misused(&format_args!("cannot write {}: {cause}", file.display()));
-                running.server.stop().await;
-                return Err(code);
+        if let Some((mut file, path)) = ports.zip(ports_file) {
+            let written = file.write_all(to_json(server.endpoints()).as_bytes());
+            if let Err(cause) = written.and_then(|()| file.persist(path).map(drop).map_err(Into::into)) {
+                server.stop().await;
+                return Err(unwritten(&cause));
             }
-            running.files.push(file);
         }
-        Ok(running)
+        Ok(Self { server, signs, ports_file: settings.ports_file.clone() })
     }
 
     fn endpoints(&self) -> &Endpoints {
@@ -160,7 +142,8 @@ impl Running {
     }
 
     async fn stop(self, signals: &mut Signals) {
-        for file in &self.files {
+        drop(self.signs);
+        if let Some(file) = &self.ports_file {
             let _ = std::fs::remove_file(file);
         }
         let broker = self.server.broker();
@@ -177,15 +160,6 @@ fn to_json(endpoints: &Endpoints) -> String {
     let mut text = serde_json::to_string(endpoints).expect("addresses are always JSON");
     text.push('\n');
     text
-}
-
-/// Writes a file so that whoever sees it sees all of it.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".rmq-lite").tempfile_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
 }
 
 fn banner(endpoints: &Endpoints, settings: &Settings) -> String {

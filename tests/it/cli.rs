@@ -221,6 +221,76 @@ async fn a_server_is_found_while_it_runs() {
     assert!(server.child.wait().unwrap().success());
 }
 
+/// A server that was killed leaves its file, and its process id may be somebody else's by then, who is not stopped.
+#[test]
+fn a_stranger_is_not_stopped() {
+    let home = Home::new();
+    let mut server = home.start(&["--data-dir", "data"]);
+    server.child.kill().unwrap();
+    let file = home.path("data/server.json");
+    let mut left: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    for words in [["stop", "--data-dir", "data"], ["status", "--data-dir", "data"]] {
+        let told = home.run(&words);
+        assert!(err(&told).contains("was killed; start it again"), "{words:?}: {}", err(&told));
+    }
+    let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
+    left["pid"] = stranger.id().into();
+    std::fs::write(&file, left.to_string()).unwrap();
+    let told = home.run(&["stop", "--data-dir", "data"]);
+    let lives = stranger.try_wait().unwrap().is_none();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert_eq!((told.status.code(), lives), (Some(1), true), "{}", err(&told));
+    assert!(err(&told).contains("was killed"), "{}", err(&told));
+    assert!(home.start(&["--data-dir", "data"]).terminate().0 == Some(0) && !file.exists());
+}
+
+/// Whatever a server keeps where, its name finds it; the name is that of the first that has it, and nothing stays behind.
+#[test]
+fn a_server_is_found_by_its_name() {
+    let home = Home::new();
+    let found = |words: &[&str]| {
+        let told = home.run(&[words, &["--json"]].concat());
+        assert!(told.status.success(), "{words:?}: {}", err(&told));
+        let lines = out(&told);
+        let one = |line| serde_json::from_str::<Value>(line).unwrap()["pid"].as_u64().unwrap();
+        lines.lines().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(home.run(&["ready", "--any"]).status.code(), Some(1));
+    let ci = home.start(&["--ephemeral", "--name", "ci"]);
+    let pid = u64::from(ci.child.id());
+    assert_eq!(
+        (found(&["ready", "--name", "ci"]), found(&["status", "--name", "ci"])),
+        (vec![pid], vec![pid])
+    );
+    assert_eq!(found(&["status", "--data-dir", ci.text("data_dir")]), [pid]);
+    assert!(out(&home.run(&["env", "--name", "ci"])).contains(ci.text("namesrv")));
+    let unnamed = home.run(&["status"]);
+    assert!(err(&unnamed).contains("--name; there are: ci)"), "{}", err(&unnamed));
+    let second = home.start(&["--ephemeral", "--name", "ci"]);
+    assert_eq!((found(&["ready", "--name", "ci"]), found(&["ready", "--any"])), (vec![pid], vec![pid]));
+    let (_, _, log) = second.terminate();
+    assert!(log.contains("runs as ci, too"), "{log}");
+    assert_eq!(found(&["ready", "--name", "ci"]), [pid], "the second one took only its own sign along");
+
+    let kept = home.start(&["--data-dir", "elsewhere", "--name", "kept"]);
+    assert_eq!(found(&["ready", "--name", "kept"]), [u64::from(kept.child.id())]);
+    let alone = ["--json", "--bind", "127.0.0.1", "--set", "listenPort=0"];
+    let namesrv = Started::of(home.program(&[&["namesrv"], &alone[..]].concat()));
+    assert_eq!(found(&["status", "--name", "namesrv"]), [u64::from(namesrv.child.id())]);
+    std::fs::write(home.path("b.conf"), "brokerName=b\nbrokerId=1\nstorePathRootDir=b\n").unwrap();
+    let broker = [&["broker", "-c", "b.conf", "-n", namesrv.text("namesrv")], &alone[..]].concat();
+    let broker = Started::of(home.program(&broker));
+    assert_eq!(found(&["ready", "--name", "b-1"]), [u64::from(broker.child.id())]);
+    let told = home.run(&["ready", "--name", "b-1"]);
+    assert_eq!(out(&told), format!("ready: broker {}\n", broker.text("broker")));
+    assert_eq!(found(&["ready", "--any"]).len(), 4);
+    let stopped =
+        ["b-1", "namesrv", "kept", "ci"].map(|name| home.run(&["stop", "--name", name]).status.code());
+    assert_eq!(stopped, [Some(0); 4]);
+    assert!(!home.path(".local").exists());
+}
+
 /// `start` alone keeps its data below the user's, under `--name`, and says in a banner where everything is, with the lines
 /// that scripts look for in Apache's.
 #[tokio::test]
@@ -369,7 +439,8 @@ fn refused_starts() {
     let (namesrv, broker, web) = (port_of("namesrv"), port_of("broker"), port_of("web"));
     std::fs::write(home.path("plain-file"), "").unwrap();
     std::fs::write(home.path("bad.conf"), "brokerName=b\n\nlistenPort=ten\n").unwrap();
-    let cases: [(&[&str], &[&str]); 8] = [
+    std::fs::create_dir(home.path("directory")).unwrap();
+    let cases: [(&[&str], &[&str]); 9] = [
         (&["--namesrv-port", &namesrv], &[&namesrv, "--namesrv-port"]),
         (&["--namesrv-port", "0", "--broker-port", &broker], &[&broker, "--broker-port"]),
         (&["--namesrv-port", "0", "--broker-port", "0", "--web-port", &web], &[&web, "--web-port"]),
@@ -378,6 +449,7 @@ fn refused_starts() {
         (&["-c", "bad.conf"], &["bad.conf:3", "listenPort=ten"]),
         (&["--set", "flushDiskType=SOMETIMES"], &["flushDiskType=SOMETIMES", "SYNC_FLUSH"]),
         (&["--ports-file", "no/such/dir/ports.json"], &["no/such/dir/ports.json"]),
+        (&["--ports-file", "directory"], &["cannot write directory"]),
     ];
     for (flags, named) in cases {
         let free = if flags.contains(&"--namesrv-port") { &[][..] } else { &FREE_PORTS[..] };
@@ -388,9 +460,7 @@ fn refused_starts() {
         let complaint: Vec<&str> = told.lines().filter(|line| line.starts_with("rmq-lite: ")).collect();
         assert_eq!(complaint.len(), 1, "{flags:?}: {told}");
         assert!(named.iter().all(|word| complaint[0].contains(word)), "{named:?}: {told}");
-        if !flags.contains(&"--ports-file") {
-            assert!(!home.path("fresh").exists(), "{flags:?} leaves something behind");
-        }
+        assert!(!home.path("fresh").exists(), "{flags:?} leaves something behind");
     }
     // What is only strange is said, and does not keep anybody from starting.
     let strange = home.start(&["--ephemeral", "--set", "brokerNmae=x"]);
