@@ -271,7 +271,7 @@ impl Broker {
             saving.soon();
         });
         let (saving, broker) = (self.topics_saving.clone(), self.clone());
-        life.thread("save topics", move || saving.run(|| report(broker.topics.save())))?;
+        life.thread("save topics", move || saving.run(|_| report(broker.topics.save())))?;
         let saving = self.saving.clone();
         self.groups.on_change(move || saving.soon());
         let (hold, schedule, timers) = (self.hold.clone(), self.schedule.clone(), self.timers.clone());
@@ -293,7 +293,7 @@ impl Broker {
             }
         }
         let (saving, broker) = (self.saving.clone(), self.clone());
-        life.thread("save config", move || saving.run(|| broker.save_changed()))?;
+        life.thread("save config", move || saving.run(|last| broker.save_changed(last)))?;
         Registration::start(self, life);
         self.load_transactions();
         if self.slave.is_none() {
@@ -324,16 +324,16 @@ impl Broker {
         (self.store.max_physical_offset().0, self.ha.slaves().len())
     }
 
-    /// Lets waiting pulls answer, tells the NameServers, and writes the configuration files a last time.
+    /// Lets waiting pulls answer and tells the NameServers; nothing is delivered any more. Calls are still answered.
     pub async fn stop(&self, life: &Lifecycle) {
         self.stopping.store(true, Ordering::SeqCst);
         Registration::farewell(self, life).await;
         self.hold.wake_all();
-        self.stop_saving();
     }
 
-    /// Lets the threads that write configuration files end after a last write.
-    fn stop_saving(&self) {
+    /// Lets the threads that write configuration files end after a last write. For when the last call is answered: who
+    /// waits for a write after that waits for ever.
+    pub fn stop_saving(&self) {
         self.topics_saving.stop();
         self.saving.stop();
     }
@@ -440,8 +440,9 @@ impl Broker {
 }
 
 impl Broker {
-    /// Writes the configuration files whose tables have changed, except that of the topics.
-    fn save_changed(&self) {
+    /// Writes the configuration files whose tables have changed, except that of the topics. `last` says that nothing is
+    /// written after this.
+    fn save_changed(&self, last: bool) {
         let saved = [
             self.groups.save(),
             self.offsets.save(&self.config_dir.join(OFFSETS_FILE), &self.store),
@@ -453,7 +454,7 @@ impl Broker {
         ];
         saved.into_iter().for_each(report);
         if self.slave.is_none()
-            && let Err(cause) = self.timers.save(self)
+            && let Err(cause) = self.timers.save(self, last && self.is_stopping())
         {
             tracing::error!("cannot save the progress of the timers: {cause}");
         }

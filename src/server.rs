@@ -193,6 +193,14 @@ struct Seats {
     life: Lifecycle,
 }
 
+/// The ports that a server has bound before anything else.
+struct Sockets {
+    name_server: Option<TcpListener>,
+    broker: Option<BrokerSockets>,
+    slave: Option<BrokerSockets>,
+    web: Option<TcpListener>,
+}
+
 struct BrokerSockets {
     main: TcpListener,
     fast: TcpListener,
@@ -275,7 +283,7 @@ impl Server {
             None => None,
         };
 
-        let mut endpoints = Endpoints {
+        let endpoints = Endpoints {
             pid: std::process::id(),
             name: settings.name.clone(),
             namesrv: None,
@@ -290,14 +298,40 @@ impl Server {
             startup_ms: 0,
             env: BTreeMap::new(),
         };
-        if let (Some(server), Some(socket)) = (&name_server, name_server_socket) {
+        let mut server =
+            Self { endpoints, name_server, seats, clock, faults, front, back, _directory: directory };
+        let sockets = Sockets {
+            name_server: name_server_socket,
+            broker: broker_sockets,
+            slave: slave_sockets,
+            web: web_socket,
+        };
+        if let Err(cause) = server.serve(&settings, sockets, &opening).await {
+            // The brokers that were served hold their stores until they are ended.
+            server.stop().await;
+            return Err(cause);
+        }
+        server.endpoints.env = environment(&server.endpoints);
+        server.endpoints.startup_ms = server.clock.elapsed_ns() / 1_000_000;
+        Ok(server)
+    }
+
+    /// Starts what was built and opens its ports, the console's last: `opening` has it until then.
+    async fn serve(
+        &mut self,
+        settings: &Settings,
+        sockets: Sockets,
+        opening: &Lifecycle,
+    ) -> Result<(), StartError> {
+        let endpoints = &mut self.endpoints;
+        if let (Some(server), Some(socket)) = (&self.name_server, sockets.name_server) {
             endpoints.namesrv = Some(dialable(local(&socket)?));
-            server.start(&back);
+            server.start(&self.back);
             let routes = Arc::new(namesrv::routes::routes());
             let idle = seconds(settings.namesrv.server_channel_max_idle_time_seconds);
-            serve(socket, routes, server.clone(), &clock, idle, &front)?;
+            serve(socket, routes, server.clone(), &self.clock, idle, &self.front)?;
         }
-        if let (Some(seat), Some(sockets)) = (&seats.broker, broker_sockets) {
+        if let (Some(seat), Some(sockets)) = (&self.seats.broker, sockets.broker) {
             let addresses = seat.addresses().map(Some);
             [endpoints.broker, endpoints.broker_fast, endpoints.broker_ha] = addresses;
             seat.serve(sockets)?;
@@ -307,26 +341,24 @@ impl Server {
                 );
             }
         }
-        if let (Some(seat), Some(sockets)) = (&seats.slave, slave_sockets) {
+        if let (Some(seat), Some(sockets)) = (&self.seats.slave, sockets.slave) {
             [endpoints.slave, ..] = seat.addresses().map(Some);
             seat.serve(sockets)?;
             seat.settled().await;
         }
-        if let Some(socket) = web_socket {
+        if let Some(socket) = sockets.web {
             endpoints.web = Some(format!("http://{}", dialable(local(&socket)?)));
             opening.stop(DRAIN_LIMIT).await;
             let shown = web::Shown {
-                name_server: name_server.clone(),
-                brokers: seats.clone(),
+                name_server: self.name_server.clone(),
+                brokers: self.seats.clone(),
                 name_server_address: endpoints.namesrv.clone(),
                 advertised_host: settings.advertise.as_ref().map(|advertise| advertise.host.clone()),
-                clock: clock.clone(),
+                clock: self.clock.clone(),
             };
-            web::serve(socket, shown, &front);
+            web::serve(socket, shown, &self.front);
         }
-        endpoints.env = environment(&endpoints);
-        endpoints.startup_ms = clock.elapsed_ns() / 1_000_000;
-        Ok(Self { endpoints, name_server, seats, clock, faults, front, back, _directory: directory })
+        Ok(())
     }
 
     /// Returns where the server listens.
@@ -367,7 +399,8 @@ impl Server {
     /// Stops in order: farewell to NameServers, held pulls answered, calls drained, then the stores.
     pub async fn stop(self) {
         let _still = futures_util::future::join_all(self.seats.all().map(|seat| seat.hold())).await;
-        let running: Vec<Arc<Running>> = self.seats.all().filter_map(|seat| seat.running()).collect();
+        let running = self.seats.all().filter_map(|seat| seat.running());
+        let running: Vec<Arc<Running>> = running.filter(|broker| broker.has_begun()).collect();
         for broker in &running {
             broker.farewell().await;
         }

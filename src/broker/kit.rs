@@ -66,6 +66,7 @@ impl Kit {
     pub(super) async fn stopped(self) -> Arc<tempfile::TempDir> {
         self.broker.stop(&self.life).await;
         assert!(self.life.stop(Duration::from_secs(30)).await, "every task ends");
+        self.broker.stop_saving();
         self.broker.store.stop();
         self.life.join_threads();
         self.folder.clone()

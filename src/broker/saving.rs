@@ -71,8 +71,9 @@ impl Saving {
         self.shared.wake.notify_one();
     }
 
-    /// Calls `save` whenever something asks for it, until stopped. Blocks; for a thread of its own.
-    pub fn run(&self, save: impl Fn()) {
+    /// Calls `save` whenever something asks for it, until stopped; tells it when it is the last time. Blocks; for a thread
+    /// of its own.
+    pub fn run(&self, save: impl Fn(bool)) {
         let mut done = 0;
         loop {
             let mut state = self.lock();
@@ -87,7 +88,7 @@ impl Saving {
             let (asked, stopped) = (state.asked, state.stopped);
             state.soon = false;
             drop(state);
-            save();
+            save(stopped);
             done = asked;
             self.shared.saved.send_replace(asked);
             if stopped {
@@ -109,7 +110,7 @@ mod tests {
         let (saving, writes) = (Saving::default(), Arc::new(AtomicUsize::new(0)));
         let (thread_saving, thread_writes) = (saving.clone(), writes.clone());
         let thread = std::thread::spawn(move || {
-            thread_saving.run(|| {
+            thread_saving.run(|_| {
                 thread_writes.fetch_add(1, Ordering::SeqCst);
             });
         });

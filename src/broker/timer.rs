@@ -238,15 +238,14 @@ impl Timers {
         }
     }
 
-    /// Writes the checkpoint if something has changed since, at the end also wheel and log; does nothing while what was
-    /// delivered is not on the disk. Blocks.
-    pub(super) fn save(&self, broker: &Broker) -> io::Result<()> {
+    /// Writes the checkpoint if something has changed since, when the broker `ends` also wheel and log; does nothing while
+    /// what was delivered is not on the disk. Blocks.
+    pub(super) fn save(&self, broker: &Broker, ends: bool) -> io::Result<()> {
         let state = self.lock();
         // Before everything of the time before the start is read, the files of that time are better.
         if !self.enabled || !state.waiting.is_restored() {
             return Ok(());
         }
-        let ends = broker.is_stopping();
         if state.saved == Some(state.version) && !ends {
             return Ok(());
         }

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -52,6 +53,8 @@ pub(super) struct Seat {
 /// A broker that runs.
 pub(super) struct Running {
     pub(super) broker: Arc<Broker>,
+    /// Whether its tasks were started, so that it must be ended.
+    begun: AtomicBool,
     /// The request tables of its two ports for clients.
     pub(super) routes: [Arc<Routes<Broker>>; 2],
     /// Listeners and connections: ended first, so that nothing new comes in.
@@ -82,10 +85,7 @@ impl Seat {
             turn: tokio::sync::Mutex::default(),
         };
         let seat = Arc::new(seat);
-        let building = seat.clone();
-        let built = tokio::task::spawn_blocking(move || building.build()).await;
-        let built = built.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
-        seat.running.store(Some(Arc::new(built)));
+        seat.build().await?;
         Ok(seat)
     }
 
@@ -100,16 +100,17 @@ impl Seat {
     }
 
     /// Starts the broker that is stopped, on its ports and its data; does nothing when it runs.
-    pub(super) async fn start(&self) -> Result<(), StartError> {
+    pub(super) async fn start(self: &Arc<Self>) -> Result<(), StartError> {
         let _turn = self.turn.lock().await;
         if self.running().is_some() {
             return Ok(());
         }
         let backlog = self.keys().server_socket_backlog;
         let sockets = BrokerSockets::bind_again(self.bound, backlog)?;
-        let running = Arc::new(self.build()?);
-        self.running.store(Some(Arc::clone(&running)));
+        let running = self.build().await?;
         if let Err(cause) = self.serve(sockets) {
+            running.farewell().await;
+            running.drain().await;
             running.end().await;
             self.running.store(None);
             return Err(cause);
@@ -148,7 +149,17 @@ impl Seat {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn build(&self) -> Result<Running, StartError> {
+    /// Puts a broker into the seat. Other tasks go on while its store recovers.
+    async fn build(self: &Arc<Self>) -> Result<Arc<Running>, StartError> {
+        let seat = Arc::clone(self);
+        let built = tokio::task::spawn_blocking(move || seat.build_blocking()).await;
+        let built = built.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+        let built = Arc::new(built);
+        self.running.store(Some(Arc::clone(&built)));
+        Ok(built)
+    }
+
+    fn build_blocking(&self) -> Result<Running, StartError> {
         let (House { settings, name_server, clock, doing }, mut keys) = (&self.house, self.keys());
         let bound = self.bound[0];
         keys.listen_port = bound.port().into();
@@ -175,20 +186,22 @@ impl Seat {
                 Arc::new(broker::routes::routes()),
                 Arc::new(broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT)),
             ],
+            begun: AtomicBool::new(false),
             front: Lifecycle::new(),
             back: Lifecycle::new(),
         })
     }
 
-    /// Starts the tasks of the broker that was built, and serves its ports.
+    /// Starts the tasks of the broker that was built, and serves its ports. A failure leaves what was started to be ended.
     pub(super) fn serve(&self, sockets: BrokerSockets) -> Result<(), StartError> {
         let Some(running) = self.running() else { return Ok(()) };
-        let Running { broker, routes: [main, fast], front, back } = &*running;
+        let Running { broker, begun, routes: [main, fast], front, back } = &*running;
+        begun.store(true, Ordering::SeqCst);
         broker.store.start(back)?;
         broker.start(back).map_err(StartError::Thread)?;
         // A send that is being drained may still wait for a slave's word.
         broker.serve_slaves(sockets.ha, back);
-        let idle = seconds(self.house.settings.broker.server_channel_max_idle_time_seconds);
+        let idle = seconds(self.keys().server_channel_max_idle_time_seconds);
         let clock = &self.house.clock;
         serve(sockets.main, main.clone(), broker.clone(), clock, idle, front)?;
         serve(sockets.fast, fast.clone(), broker.clone(), clock, idle, front)
@@ -196,6 +209,11 @@ impl Seat {
 }
 
 impl Running {
+    /// Says whether tasks of the broker were started.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
+    }
+
     /// Lets waiting pulls answer, and tells the NameServers.
     pub(super) async fn farewell(&self) {
         self.broker.stop(&self.back).await;
@@ -208,18 +226,21 @@ impl Running {
         }
     }
 
-    /// Ends everything else, and closes the store.
+    /// Ends everything else, writes the configuration files a last time, and closes the store.
     pub(super) async fn end(&self) {
-        let (store, back) = (self.broker.store.clone(), self.back.clone());
-        back.cancel();
+        if !self.back.stop(DRAIN_LIMIT).await {
+            tracing::warn!("some of the broker's tasks did not end in time");
+        }
+        let (broker, back) = (self.broker.clone(), self.back.clone());
         let stopped = tokio::task::spawn_blocking(move || {
-            store.stop();
+            // Now that nothing more is accepted: what a client was told to be kept is in this last write.
+            broker.stop_saving();
+            broker.store.stop();
             back.join_threads();
         });
         if stopped.await.is_err() {
             tracing::error!("stopping the store failed; its next start will recover it");
         }
-        self.back.stop(DRAIN_LIMIT).await;
     }
 }
 

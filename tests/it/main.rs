@@ -15,6 +15,7 @@ mod kill;
 mod kit;
 mod plain;
 mod registration;
+mod seats;
 mod store;
 mod tidy;
 mod web;

@@ -227,3 +227,19 @@ async fn reset_at_the_clients() {
     let unknown = admin.call(request::INVOKE_BROKER_TO_RESET_OFFSET, &unknown, "").await;
     assert_eq!(refusal(&unknown), (response::SYSTEM_ERROR, "THe consumer group <new> not exist"));
 }
+
+/// What is committed while the broker stops, as by consumers whose held pulls were just answered, is answered and kept.
+/// So is the topic that a last send makes.
+#[tokio::test]
+async fn accepted_while_stopping_is_kept() {
+    let kit = kit(&[]).await;
+    let mut client = kit.client().await;
+    kit.broker.stop(&crate::lifecycle::Lifecycle::new()).await;
+    let fields = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "4")];
+    let committed = client.call(request::UPDATE_CONSUMER_OFFSET, &fields, "").await;
+    assert_eq!(committed.code, response::SUCCESS, "{:?}", committed.remark);
+    assert_eq!(client.send_message("Late", 0, "body", "").await.code, response::SUCCESS);
+    let kit = kit.restart(&[]).await;
+    assert_eq!(kit.broker.offsets.query("g", "T", 0), Some(QueueOffset(4)));
+    assert!(kit.broker.topics.get("Late").is_some());
+}
