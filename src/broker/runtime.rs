@@ -108,9 +108,9 @@ impl Broker {
             let max = self.store.max_offset_in_queue(SCHEDULE_TOPIC, level - 1).0;
             put(table, &format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
         }
-        for key in ["timerEnqueueTps", "timerDequeueTps"] {
-            put(table, key, "0.0");
-        }
+        let [enqueued, dequeued] = self.stats.timer_rates(self.clock.now_ms());
+        put(table, "timerEnqueueTps", format!("{enqueued:?}"));
+        put(table, "timerDequeueTps", format!("{dequeued:?}"));
     }
 
     /// Adds how far slaves are, or what a slave follows; the reference tells so only as `haStatus`.

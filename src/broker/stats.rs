@@ -29,6 +29,8 @@ pub struct Stats {
     /// Topics that the system owns on this broker only.
     own_topics: Vec<String>,
     boot_ms: i64,
+    /// Timers that began to wait, and that were delivered.
+    timers: [AtomicU64; 2],
     /// Lock order: a leaf; held while samples are taken or read, never on the path of a message.
     broker: Mutex<BrokerFigures>,
 }
@@ -83,6 +85,7 @@ impl GroupCount {
 #[derive(Default)]
 struct BrokerFigures {
     history: History<8>,
+    timers: History<2>,
     /// Counts of topics that are no more.
     retired: Totals,
     morning: Mornings,
@@ -304,6 +307,7 @@ impl Stats {
             cluster: cluster.to_owned(),
             own_topics: name::own_topics(cluster, broker_name).into(),
             boot_ms,
+            timers: Default::default(),
             broker: Mutex::new(BrokerFigures { morning, ..BrokerFigures::default() }),
         }
     }
@@ -418,6 +422,23 @@ impl Stats {
         Rates { put: rate(0), found: rate(4), missed: rate(5), transferred: rate(2) }
     }
 
+    /// Counts timers that began to wait, and that were delivered.
+    pub fn timers(&self, enqueued: u64, dequeued: u64) {
+        self.timers[0].fetch_add(enqueued, Ordering::Relaxed);
+        self.timers[1].fetch_add(dequeued, Ordering::Relaxed);
+    }
+
+    /// Returns how many timers a second began to wait and were delivered over the last ten seconds.
+    pub fn timer_rates(&self, now_ms: i64) -> [f64; 2] {
+        let now = self.timer_counts();
+        let broker = self.lock();
+        [0, 1].map(|count| broker.timers.rate(now_ms, now[count], count, 10_000, self.boot_ms))
+    }
+
+    fn timer_counts(&self) -> [u64; 2] {
+        self.timers.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
     /// Returns messages stored per second in this topic over the last minute (`tpsTopicPutNums`).
     pub fn topic_put_tps(&self, topic: &str, now_ms: i64) -> f64 {
         self.view("TOPIC_PUT_NUMS", topic, now_ms).map_or(0.0, |windows| windows.minute.tps)
@@ -475,6 +496,7 @@ impl Stats {
         let mut broker = self.lock();
         let totals = self.totals_with(&broker);
         broker.history.sample(now_ms, totals.counts());
+        broker.timers.sample(now_ms, self.timer_counts());
         if now_ms >= broker.morning.next_ms {
             broker.morning = Mornings {
                 put_yesterday: broker.morning.put_today,

@@ -349,8 +349,12 @@ impl Timers {
         let now_ms = broker.clock.now_ms();
         // Before the look: an arrival after it wakes the task.
         self.read_all.store(true, Ordering::SeqCst);
+        let restored = state.waiting.is_restored();
         let (read, more) = read(&mut state, &broker.store, now_ms);
         if read > 0 {
+            if restored {
+                broker.stats.timers(read as u64, 0);
+            }
             changed(&mut state, broker, now_ms);
         }
         if more {
@@ -418,6 +422,7 @@ fn deliver(state: &mut State, broker: &Broker, timer: Timer, now_ms: i64) -> Res
     };
     if state.waiting.is_wanted(&record) {
         put(broker, &record, now_ms)?;
+        broker.stats.timers(0, 1);
     }
     state.waiting.done(&record, now_ms);
     Ok(())

@@ -58,6 +58,12 @@ async fn hidden_and_delivered() {
     ] {
         assert_eq!(record.property(name), Some(value), "{name}");
     }
+    let info = client.call(request::GET_BROKER_RUNTIME_INFO, &[], "").await;
+    let info: serde_json::Value = serde_json::from_slice(&info.body).unwrap();
+    for key in ["timerEnqueueTps", "timerDequeueTps"] {
+        let rate: f64 = info["table"][key].as_str().unwrap().parse().unwrap();
+        assert!(rate > 0.0, "{key}: one in the last ten seconds");
+    }
     let metrics = client.call(request::GET_TIMER_METRICS, &[], "").await;
     assert!(text(&metrics).contains(r#""timingCount":{}"#), "{}", text(&metrics));
     let checkpoint = client.call(request::GET_TIMER_CHECK_POINT, &[], "").await;
