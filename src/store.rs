@@ -7,13 +7,15 @@
 //! The store is synchronous and never sleeps; waiting for the disk is [`Receipt::durable`]. It does not know
 //! brokers or clients: whoever wants to hear of arrivals subscribes.
 //!
-//! Locks, in the order in which they may be taken: the dispatcher, the put lock (the log's tail), the table of topics
-//! not loaded yet, the files of one queue. No lock is held while waiting for the disk, except that a new file
-//! is made under the one that needs it.
+//! Locks, in the order in which they may be taken: the dispatcher, the flush (`flushed.lock`), the put lock (the log's
+//! tail), `making` of the room ahead of it, the topics that were deleted, the table of topics not loaded yet, the files of
+//! one queue. No lock but that of the flush is held while waiting for the disk, except that a new file is made, and a
+//! topic deleted, under those that need it.
 
 mod checkpoint;
 mod commit_log;
 mod consume_queue;
+mod deleted;
 mod disk;
 mod dispatch;
 mod error;
@@ -72,6 +74,7 @@ pub struct MessageStore {
     index: index_file::Index,
     checkpoint: checkpoint::Checkpoint,
     dispatcher: Mutex<dispatch::Dispatcher>,
+    deleted: Mutex<deleted::DeletedTopics>,
     /// Up to where the log is dispatched.
     dispatched: AtomicI64,
     listener: ArcSwapOption<ArrivalListener>,
@@ -239,12 +242,17 @@ impl MessageStore {
         self.queues.topics()
     }
 
-    /// Removes every queue of a topic; its offsets begin at 0 again. Its records stay in the log until they are old.
+    /// Removes every queue of a topic; its offsets begin at 0 again. Its records stay in the log until they are old, and no
+    /// start enters them again.
     pub fn delete_topic(&self, topic: &str) -> Result<(), Error> {
         self.dispatch_and_wait();
         let _dispatcher = self.lock_dispatcher();
         // Nobody may assign offsets of a queue that goes away; a panicked put assigns none.
         let _tail = self.log.lock().ok();
+        if self.queues.has_topic(topic) {
+            let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+            deleted.add(&*self.disk, topic, self.log.min(), self.log.written())?;
+        }
         self.queues.delete_topic(topic)
     }
 

@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use super::commit_log::{CommitLog, Found, inspect};
 use super::consume_queue::{Appended, ConsumeQueue};
+use super::deleted::DeletedTopics;
 use super::index_file::{Index, TopicHash};
 use super::queues::Queues;
 use super::{Arrival, Error, FlushDiskType, MessageStore, PhysicalOffset, QueueEntry, QueueOffset, Refusal};
@@ -59,6 +60,8 @@ pub(crate) struct Targets<'a> {
     pub(crate) now_ms: i64,
     /// Whether somebody wants to hear of arrivals.
     pub(crate) announce: bool,
+    /// Topics whose messages are passed over; nobody deletes while the log is followed, so only a start has some.
+    pub(crate) deleted: Option<&'a DeletedTopics>,
     /// Set to an index file's end timestamp when it became full.
     pub(crate) index_filled: &'a dyn Fn(i64),
 }
@@ -132,6 +135,10 @@ impl Dispatcher {
     }
 
     fn record(&mut self, targets: &Targets<'_>, record: &MessageRecord<'_>) -> Result<(), Error> {
+        if targets.deleted.is_some_and(|deleted| deleted.covers(record.topic, self.at)) {
+            self.timestamp = record.store_timestamp;
+            return Ok(());
+        }
         let wanted = Wanted::of(record);
         if sys_flag::is_queued(record.sys_flag) {
             self.queue(targets, record, &wanted)?;
@@ -333,6 +340,7 @@ impl MessageStore {
             delay_level_ms: &options.message_delay_level_ms,
             now_ms: self.log.last_timestamp(),
             announce: listener.is_some(),
+            deleted: None,
             index_filled: &index_filled,
         };
         let mut stuck = false;

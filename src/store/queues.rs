@@ -256,6 +256,11 @@ impl Queues {
         topics.into_iter().filter(|(_, ids)| !ids.is_empty()).collect()
     }
 
+    /// Says whether a topic has queues, in the table or on the disk.
+    pub(crate) fn has_topic(&self, topic: &str) -> bool {
+        self.unloaded().contains(topic) || self.table.pin().values().any(|queue| *queue.topic == *topic)
+    }
+
     /// Takes every queue of a topic out of the table and deletes its files. See [`ConsumeQueue::destroy`].
     pub(crate) fn delete_topic(&self, topic: &str) -> Result<(), Error> {
         let mut unloaded = self.unloaded();

@@ -8,16 +8,13 @@
 //!    not read until they are asked for, so this does not depend on how many messages there are. After a clean stop
 //!    their names are compared with those of that stop (see `roll`).
 //! 2. **Clean, but without a good hint** (another broker wrote the store): all queues are loaded, and the log is
-//!    dispatched from where the longest one ends.
+//!    checked from the last file that one of them reaches, and dispatched from where the longest one ends.
 //! 3. **After a power cut**: nothing is believed but what the checkpoint vouches for. The log is checked from the last
 //!    file that is vouched for as a whole; queues and index lose every entry of a message from there on, whatever it
-//!    looks like, and get it again by dispatch.
+//!    looks like, and get it again by dispatch. So it is done after a flush that failed, too, because the system may take
+//!    for written what is not; there the log is also written over itself.
 //!
-//!
-//! After a flush that failed the third way is taken, too, because the system may take for written what is not. Queues and
-//! index are written anew there; the log is written over itself.
-//!
-//! Each ends at the first record that is not whole. What stands behind it is cleared, so that no stale record can
+//! Messages of topics that were deleted are passed over (see `deleted`). Each way ends at the first record that is not whole. What stands behind it is cleared, so that no stale record can
 //! follow a new one. After a kill or a cut the keeper thread flushes the whole volume before it vouches for anything
 //! again: what the former process left in memory, and what recovery changed, is not known to wait for the disk.
 
@@ -33,6 +30,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::checkpoint::{Checkpoint, Field};
 use super::commit_log::{CommitLog, Found, inspect};
+use super::deleted::DeletedTopics;
 use super::disk::{FileSystem, list_dirs, list_offsets};
 use super::dispatch::{Dispatcher, Targets};
 use super::flush::{Flushed, Threads};
@@ -112,13 +110,15 @@ pub(crate) fn open(
         queues.delete_all()?;
         index.delete_all()?;
     }
+    let mut deleted = DeletedTopics::load(&options);
     let hint = checkpoint.get(Field::Confirm);
-    let by_hint = last_exit != LastExit::PowerCut && is_good_hint(&mut appenders, &queues, hint)?;
+    let by_hint = last_exit != LastExit::PowerCut && is_good_hint(&mut appenders, &queues, &deleted, hint)?;
+    // Up to where queues and index have everything.
+    let mut reached = log_min;
     let from = if by_hint {
         hint
     } else if last_exit == LastExit::Clean {
         queues.load_all()?;
-        let mut reached = log_min;
         queues.for_each(|queue| reached = reached.max(queue.max_physical()));
         file_start(&appenders, reached)
     } else {
@@ -141,6 +141,8 @@ pub(crate) fn open(
         truncated?;
     }
     let appender = cut(&files, appenders, walked.end, look.may_be_torn)?;
+    deleted.log_ends_at(&*disk, walked.end)?;
+    let dispatched = reached.clamp(from, walked.end.max(from));
     let log = CommitLog::new(files, appender, walked.end, walked.timestamp);
     if is_unflushed(&options.abort_file) {
         tracing::warn!(from, to = walked.end, "a flush failed; the log is written again");
@@ -163,11 +165,14 @@ pub(crate) fn open(
         }
     };
     if !missing.is_empty() {
-        let progress = Progress::new(&clock, listener, "building queues whose files are gone", log_min, from);
-        roll::rebuild(&options, &log, &queues, &missing, from, progress)?;
+        let progress =
+            Progress::new(&clock, listener, "building queues whose files are gone", log_min, dispatched);
+        roll::rebuild(&options, &log, &queues, &missing, &deleted, dispatched, progress)?;
     }
-    let progress = Progress::new(&clock, listener, "building consume queues and index", from, log.written());
-    let mut dispatcher = redispatch(&options, &log, &queues, &index, &checkpoint, from, progress)?;
+    let what = "building consume queues and index";
+    let progress = Progress::new(&clock, listener, what, dispatched, log.written());
+    let mut dispatcher =
+        redispatch(&options, &log, &queues, &index, &checkpoint, &deleted, dispatched, progress)?;
     tracing::info!(
         ?last_exit,
         by_hint,
@@ -191,6 +196,7 @@ pub(crate) fn open(
         index,
         checkpoint,
         dispatched: AtomicI64::new(dispatcher.at),
+        deleted: Mutex::new(deleted),
         dispatcher: Mutex::new(dispatcher),
         listener: ArcSwapOption::empty(),
         flushed: Flushed::new(flushed, last_exit != LastExit::Clean),
@@ -315,16 +321,21 @@ fn bytes_at(appenders: &mut [Appender], at: i64) -> Option<&[u8]> {
     Some(&appender.rest()[start..])
 }
 
-/// Says whether a whole record stands at the hint and its queue points back to it.
-fn is_good_hint(appenders: &mut [Appender], queues: &Queues, hint: i64) -> Result<bool, Error> {
+/// Says whether a whole record stands at the hint and its queue points back to it, unless it was deleted.
+fn is_good_hint(
+    appenders: &mut [Appender],
+    queues: &Queues,
+    deleted: &DeletedTopics,
+    hint: i64,
+) -> Result<bool, Error> {
     if hint <= 0 {
         // 0 is what a checkpoint says that never had a hint.
         return Ok(false);
     }
     let Some(bytes) = bytes_at(appenders, hint) else { return Ok(false) };
     let Found::Record(record) = inspect(bytes, true) else { return Ok(false) };
-    let is_good = record.physical_offset == hint && points_back(queues, &record)?;
-    Ok(is_good)
+    let is_known = deleted.covers(record.topic, hint) || points_back(queues, &record)?;
+    Ok(record.physical_offset == hint && is_known)
 }
 
 fn points_back(queues: &Queues, record: &MessageRecord<'_>) -> Result<bool, Error> {
@@ -468,12 +479,14 @@ fn cut(
 }
 
 /// Dispatches the log from `from` to its end. What is in its queue already stays as it is.
+#[allow(clippy::too_many_arguments)]
 fn redispatch(
     options: &StoreOptions,
     log: &CommitLog,
     queues: &Queues,
     index: &Index,
     checkpoint: &Checkpoint,
+    deleted: &DeletedTopics,
     from: i64,
     mut progress: Progress<'_>,
 ) -> Result<Dispatcher, Error> {
@@ -486,6 +499,7 @@ fn redispatch(
         delay_level_ms: &options.message_delay_level_ms,
         now_ms: log.last_timestamp(),
         announce: false,
+        deleted: Some(deleted),
         index_filled: &|end_timestamp| checkpoint.set(Field::Index, end_timestamp),
     };
     let end = log.written();

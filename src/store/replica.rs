@@ -6,6 +6,7 @@
 //! its queues and its next start need no other rules than a master's.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
@@ -212,14 +213,15 @@ impl MessageStore {
     /// bytes were taken; the caller brings the others again, with more behind them. A log without files begins
     /// wherever its first bytes do, which is at the start of a file.
     pub fn append_replica(&self, at: i64, bytes: &[u8]) -> Result<usize, ReplicaError> {
+        let file_bytes = self.log.files().file_bytes() as i64;
+        let mut tail = self.log.lock()?;
+        // Under the lock, behind which a stop looks for the log's end.
         for refusal in [Refusal::Stopped, Refusal::Poisoned] {
             if self.is_refused(refusal) {
                 let reason = self.refusal_reason().unwrap_or_default();
                 return Err(PutError::NotWriteable { reason }.into());
             }
         }
-        let file_bytes = self.log.files().file_bytes() as i64;
-        let mut tail = self.log.lock()?;
         if self.log.files().files().is_empty() && at >= 0 && at % file_bytes == 0 {
             tail.begin_at(&self.log, at);
         }
@@ -267,8 +269,12 @@ impl MessageStore {
         self.queues.delete_all()?;
         self.index.delete_all()?;
         self.flushed.begin_at(0);
+        // What vouched for the old log does not for this one.
         self.checkpoint.set(Field::Confirm, 0);
+        self.checkpoint.set(Field::Logics, 0);
+        self.checkpoint.set_safe(0);
         self.checkpoint.flush(&*self.disk)?;
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner).log_ends_at(&*self.disk, 0)?;
         (dispatcher.at, dispatcher.last_record) = (0, -1);
         self.dispatched.store(0, Ordering::Relaxed);
         Ok(aside)

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Checkpoint, Field};
 use super::commit_log::{CommitLog, Found, inspect};
+use super::deleted::DeletedTopics;
 use super::disk::{FileSystem, file_name, list_dirs, list_offsets, replace};
 use super::dispatch::entry_of;
 use super::progress::Progress;
@@ -137,6 +138,7 @@ pub(crate) fn rebuild(
     log: &CommitLog,
     queues: &Queues,
     missing: &BTreeSet<QueueName>,
+    deleted: &DeletedTopics,
     until: i64,
     mut progress: Progress<'_>,
 ) -> Result<(), Error> {
@@ -146,6 +148,7 @@ pub(crate) fn rebuild(
         let next = log.at(at, |bytes| match inspect(bytes, false) {
             Found::Record(record) => {
                 if missing.contains(&(record.topic.to_owned(), record.queue_id))
+                    && !deleted.covers(record.topic, at)
                     && let Some(entry) = entry_of(&record, &options.message_delay_level_ms)
                     && let Some(queue) = queues.get_or_new(record.topic, record.queue_id)?
                 {

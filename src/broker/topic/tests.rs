@@ -446,6 +446,20 @@ async fn deleted_by_request() {
     assert_eq!(unknown.code, 0, "deleting what is not there succeeds");
 }
 
+/// A deleted topic does not come back with a start, after a stop or a kill, though its messages are the log's last.
+#[tokio::test]
+async fn deleted_for_good() {
+    let mut kit = Kit::start(&[]).await;
+    for killed in [true, false] {
+        let mut client = kit.client().await;
+        client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await;
+        kit.put("T", 0, &["a", "b", "c"], "");
+        assert_eq!(client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], "").await.code, 0);
+        kit = if killed { kit.killed().await } else { kit.restart(&[]).await };
+        assert!(kit.broker.topics.get("T").is_none(), "killed: {killed}");
+    }
+}
+
 /// A topic that somebody only asked for does not exist for those who look.
 #[tokio::test]
 async fn provisional_topics_are_not_shown() {
@@ -458,7 +472,7 @@ async fn provisional_topics_are_not_shown() {
     assert!(!text(&client.call(request::GET_ALL_TOPIC_CONFIG, &[], "").await).contains("Typo"));
 }
 
-/// The system's topics are listed by their own request; a slave changes nothing.
+/// The system's topics are listed by their own request; a slave changes nothing, and leaves deletions to its master.
 #[tokio::test]
 async fn system_topics_and_slaves() {
     let kit = Kit::start(&[("brokerRole", "SLAVE"), ("brokerId", "1")]).await;
@@ -469,10 +483,17 @@ async fn system_topics_and_slaves() {
     }
     let remark =
         "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
+    kit.broker.topics.create_internal("T", 1, 6, false);
+    kit.broker.groups.get_or_create("g", true);
     for answer in [
-        client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await,
         client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], "").await,
         client.call(request::DELETE_SUBSCRIPTIONGROUP, &[("groupName", "g")], "").await,
+    ] {
+        assert_eq!(answer.code, response::SUCCESS, "a tool that asks all brokers goes on");
+    }
+    assert!(kit.broker.topics.get("T").is_some() && kit.broker.groups.get("g").is_some());
+    for answer in [
+        client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await,
         client.call(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], r#"{"groupName":"g"}"#).await,
     ] {
         assert_eq!(refusal(&answer), (response::SYSTEM_ERROR, remark));

@@ -418,6 +418,82 @@ fn a_topic_is_deleted_and_made_again() {
     assert_eq!(queue_bodies(&store, "keep", 0).len(), 50);
 }
 
+/// A deleted topic's messages stay in the log and away from every start, whatever the start believes, also when its
+/// message is the log's last; what is put to the topic later is found.
+#[test]
+fn a_deleted_topic_stays_deleted() {
+    type Restart = fn(&TempDir, Arc<MessageStore>) -> Arc<MessageStore>;
+    let restarts: [(&str, Restart); 5] = [
+        ("killed", reopen_killed),
+        ("stopped", |_, store| reopen_stopped(store)),
+        ("power cut", |_, store| {
+            let options = (*store.options()).clone();
+            store.flush_commit_log(0).unwrap();
+            drop(store);
+            std::fs::write(&options.abort_file, "1").unwrap();
+            open(options)
+        }),
+        ("stopped by another broker", |_, store| {
+            let options = (*store.options()).clone();
+            store.make_sure().unwrap();
+            flush::stop_within(&store, u64::MAX);
+            drop(store);
+            std::fs::remove_file(&options.checkpoint_file).unwrap();
+            open(options)
+        }),
+        ("a queue is gone", |dir, store| {
+            let options = (*store.options()).clone();
+            store.make_sure().unwrap();
+            flush::stop_within(&store, u64::MAX);
+            drop(store);
+            std::fs::remove_dir_all(dir.path().join("consumequeue/keep")).unwrap();
+            open(options)
+        }),
+    ];
+    for (how, restart) in restarts {
+        let (dir, store) = fresh();
+        for number in 0..50 {
+            put(&store, "keep", 0, &format!("{number}"));
+            store.put(&message("T", 0, b"old", &["KEYS\u{1}k\u{2}"])).unwrap();
+        }
+        store.keep(0).unwrap();
+        store.delete_topic("T").unwrap();
+        let store = restart(&dir, store);
+        assert!(!store.has_queue("T", 0), "{how}");
+        assert_eq!(queue_bodies(&store, "keep", 0).len(), 50, "{how}");
+        assert_eq!(put(&store, "T", 0, "new").queue_offset, QueueOffset(0), "{how}");
+        let store = restart(&dir, store);
+        assert_eq!(queue_bodies(&store, "T", 0), ["new"], "{how}");
+        assert_eq!(queue_bodies(&store, "keep", 0).len(), 50, "{how}");
+    }
+}
+
+/// A queue file that cannot be read now is read later, and nobody goes on behind it; one that is gone is passed over.
+#[test]
+fn a_queue_file_that_cannot_be_read() {
+    let (dir, store) = fresh();
+    for number in 0..50 {
+        put(&store, "T", 0, &format!("{number}"));
+    }
+    let file = dir.path().join("consumequeue/T/0/00000000000000000000");
+    let aside = dir.path().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let outcome = read(&store, "T", 0, 3, 32);
+    assert_eq!(
+        (outcome.status, outcome.next_begin_offset),
+        (GetMessageStatus::OffsetFoundNull, QueueOffset(3))
+    );
+    std::fs::remove_dir(&file).unwrap();
+    let outcome = read(&store, "T", 0, 3, 32);
+    assert_eq!(
+        (outcome.status, outcome.next_begin_offset),
+        (GetMessageStatus::OffsetFoundNull, QueueOffset(20))
+    );
+    std::fs::rename(&aside, &file).unwrap();
+    assert_eq!(bodies(&read(&store, "T", 0, 3, 2).records), ["3", "4"]);
+}
+
 /// Deleting a topic that is not there, or whose name leads elsewhere, harms nothing.
 #[test]
 fn deleting_strange_topics_is_harmless() {
