@@ -72,6 +72,11 @@ impl Error {
             if matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
     }
 
+    /// Says whether a file is not there that must be.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Says whether something that was written may not have come to the disk, and never will.
     pub(crate) fn is_failed_flush(&self) -> bool {
         matches!(self, Self::Io { action: "flush", .. })

@@ -161,6 +161,12 @@ impl Threads {
         }
     }
 
+    fn wake_flush(&self) {
+        if let Some(thread) = self.flush.get() {
+            thread.unpark();
+        }
+    }
+
     /// Wakes every thread.
     pub(crate) fn wake(&self) {
         for thread in [&self.flush, &self.keeper, &self.room] {
@@ -209,7 +215,7 @@ pub(crate) fn stop_within(store: &MessageStore, flush_ns: u64) {
         return;
     }
     store.refuse(Refusal::Stopped, || "the broker is stopping".to_owned());
-    // Whoever holds the put lock now is the last.
+    // Whoever holds the put lock now is the last: puts look once more when they have it.
     drop(store.log.lock());
     store.threads.wake();
     if let Err(error) = store.log.give_back_room() {
@@ -298,12 +304,17 @@ impl MessageStore {
 
     /// Returns once everything that was put before is on the disk; says whether it is. If not, nothing may be written down
     /// that follows from it: after a power cut it would be known, and the messages gone. Blocks.
+    ///
+    /// Whoever calls it may hold a lock that a hearer of arrivals wants, so the flush thread makes visible what is now
+    /// flushed under SYNC_FLUSH.
     pub fn settle(&self) -> bool {
         let end = self.log.written();
-        if self.flushed.get() < end
-            && let Err(error) = self.flush_commit_log(0)
-        {
-            tracing::error!(%error, "flush failed");
+        if self.flushed.get() < end {
+            match self.flush_commit_log(0) {
+                Ok(flushed) if flushed => self.threads.wake_flush(),
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "flush failed"),
+            }
         }
         self.flushed.get() >= end
     }
@@ -334,6 +345,12 @@ impl MessageStore {
     fn flush_loop(&self) {
         let mut pace = Pace::new(self.clock.elapsed_ns());
         while !self.threads.is_stopping() {
+            if self.flush_disk_type() == FlushDiskType::Sync
+                && self.dispatched.load(Ordering::Relaxed) < self.confirmed()
+            {
+                // Another thread flushed, in `settle`, or before this mode was chosen.
+                self.dispatch();
+            }
             let poisoned = self.is_refused(Refusal::Poisoned);
             if poisoned || self.flushed.get() >= self.log.written() {
                 self.sleep_until_written(poisoned);

@@ -149,11 +149,15 @@ impl MessageStore {
         appended.map(|(receipt, _)| receipt)
     }
 
-    fn check(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Checked; 2]>, PutError> {
-        if !self.is_writeable() {
-            let reason = self.refusal_reason().unwrap_or_default();
-            return Err(PutError::NotWriteable { reason });
+    fn check_writeable(&self) -> Result<(), PutError> {
+        if self.is_writeable() {
+            return Ok(());
         }
+        Err(PutError::NotWriteable { reason: self.refusal_reason().unwrap_or_default() })
+    }
+
+    fn check(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Checked; 2]>, PutError> {
+        self.check_writeable()?;
         let Some(first) = messages.first() else { return Err(PutError::Illegal { what: "an empty batch" }) };
         if self.faults.strikes(FaultPoint::BeforeAppend, first.topic) {
             return Err(PutError::NotWriteable { reason: "a fault was ordered: BeforeAppend".to_owned() });
@@ -166,7 +170,8 @@ impl MessageStore {
             return Err(PutError::Illegal { what: "a negative queue id" });
         }
         let body_max = self.options.load().max_message_bytes;
-        let mut bodies = 0;
+        let records_max = body_max + RECORD_OVERHEAD_BYTES_MAX;
+        let (mut bodies, mut records) = (0, 0);
         let mut checked = SmallVec::with_capacity(messages.len());
         for message in messages {
             if message.topic != first.topic || message.queue_id != first.queue_id {
@@ -181,9 +186,10 @@ impl MessageStore {
                 RecordError::TooLong { field, bytes, limit } => PutError::TooLong { field, bytes, limit },
                 _ => PutError::Illegal { what: "a field that no record can hold" },
             })?;
-            if total > body_max + RECORD_OVERHEAD_BYTES_MAX {
-                let limit = body_max + RECORD_OVERHEAD_BYTES_MAX;
-                return Err(PutError::TooLong { field: "message", bytes: total, limit });
+            // Together, because properties of a batch count once in its request and once in each record.
+            records += total;
+            if records > records_max {
+                return Err(PutError::TooLong { field: "message", bytes: records, limit: records_max });
             }
             checked.push(Checked { body_crc, total });
         }
@@ -215,6 +221,8 @@ impl MessageStore {
         // Read before the lock, which is held for little longer than this would take.
         let now_ms = self.clock.now_ms();
         let mut tail = self.log.lock()?;
+        // A stop may have come since the check; what is written behind it would be given back.
+        self.check_writeable()?;
         while queue.is_dead() {
             // It was deleted since it was looked up.
             queue = Cow::Owned(queue_of()?);

@@ -205,8 +205,13 @@ impl MessageStore {
                     if gathered.count > 0 {
                         break;
                     }
-                    let per_file = (self.queues.space().file_bytes / UNIT_BYTES as u64) as i64;
-                    return (GetMessageStatus::OffsetFoundNull, (next / per_file + 1) * per_file);
+                    if error.is_missing_file() {
+                        let per_file = (self.queues.space().file_bytes / UNIT_BYTES as u64) as i64;
+                        next = (next / per_file + 1) * per_file;
+                    }
+                    // A client goes on where it is told: past a file only if that is gone, because what cannot be read now,
+                    // for want of descriptors or memory, can be in a moment.
+                    return (GetMessageStatus::OffsetFoundNull, next);
                 }
             };
             for entry in units.iter() {

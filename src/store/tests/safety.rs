@@ -203,6 +203,34 @@ async fn ordered_faults_strike() {
     assert!(store.flush_commit_log(0).unwrap(), "an ordered failure does not poison");
 }
 
+/// A batch is as long as all its records, each of which repeats what its request has once.
+#[test]
+fn a_batch_that_grows_is_refused() {
+    let (_dir, _disk, store, _faults, _clock) = moody(|options| options.max_message_bytes = 4_096);
+    let properties = "p".repeat(8 << 10);
+    let properties = [properties.as_str()];
+    let messages = vec![message("T", 0, b"x", &properties); 100];
+    let refused = store.put_batch(&messages).unwrap_err();
+    assert!(matches!(refused, PutError::TooLong { field: "message", .. }), "{refused}");
+    assert_eq!(store.max_physical_offset(), PhysicalOffset(0));
+    store.put_batch(&messages[..1]).unwrap();
+}
+
+/// Under SYNC_FLUSH a message becomes visible whoever flushed it, and nothing else need be put for that.
+#[test]
+fn what_another_thread_flushed_becomes_visible() {
+    let (_dir, _disk, store, _faults, _clock) = moody(sync);
+    let (told, arrived) = std::sync::mpsc::channel();
+    store.on_arrival(Arc::new(move |arrivals| told.send(arrivals.len()).unwrap()));
+    let receipt = put(&store, "T", 0, "x");
+    assert!(store.settle() && receipt.is_durable());
+    let life = Lifecycle::new();
+    store.start(&life).unwrap();
+    assert_eq!(arrived.recv_timeout(std::time::Duration::from_secs(30)), Ok(1));
+    store.stop();
+    life.join_threads();
+}
+
 /// Old files go with the queue and index files that only know them; a slow reader keeps what it holds.
 #[test]
 fn old_files_are_deleted_under_a_reader() {
