@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::topic::{refuse_on_slave, validate_topic};
+use super::topic::{is_slave, refuse_on_slave, validate_topic};
 use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::wire::body::group::{GroupForbidden, SubscriptionGroupConfig, SubscriptionGroupList};
 use crate::wire::code::response;
@@ -90,13 +90,14 @@ pub(super) fn get_subscription_group_config(
     Ok(Reply::success().body(fastjson::to_string(&*config)))
 }
 
-/// DELETE_SUBSCRIPTIONGROUP (207): with its offsets where asked; succeeds for an unknown group too.
+/// DELETE_SUBSCRIPTIONGROUP (207): with its offsets where asked; succeeds for an unknown group too, and on a slave, which
+/// copies it from its master.
 pub(super) fn delete_subscription_group(
     broker: &Arc<Broker>,
     call: Call<DeleteSubscriptionGroupRequestHeader>,
 ) -> Outcome {
-    if let Err(refusal) = refuse_on_slave(broker) {
-        return Outcome::Now(Err(refusal));
+    if is_slave(broker) {
+        return Outcome::Now(Ok(Reply::success()));
     }
     let group = &call.header.group_name;
     broker.groups.delete(group);

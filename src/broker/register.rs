@@ -1,8 +1,8 @@
 //! Registration: keeps every NameServer's picture of this broker up to date, over the wire.
 //!
 //! One task per NameServer: the whole topic table when it connects and every 30 s, changed topics at once,
-//! and a farewell at the end. Of what the NameServer answers a slave uses the master's addresses; order topics are
-//! not used yet. Mirrors `BrokerOuterAPI` and the registration of `BrokerController`.
+//! and a farewell at the end. Of what the NameServer answers the order topics are marked, and a slave uses the master's
+//! addresses. Mirrors `BrokerOuterAPI` and the registration of `BrokerController`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::faults::FaultPoint;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
 use crate::wire::body::data_version::DataVersion;
+use crate::wire::body::kv::KVTable;
 use crate::wire::body::register::RegisterBrokerBody;
 use crate::wire::body::route::{QueueData, TopicRouteData};
 use crate::wire::body::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper, perm};
@@ -283,6 +284,9 @@ async fn register(
     let limit = Duration::from_millis(keys.register_broker_timeout_mills.unsigned_abs().into());
     let answer = client.call(request, limit).await.map_err(|cause| cause.to_string())?;
     if answer.code == response::SUCCESS {
+        if let Ok(ordered) = fastjson::from_slice::<KVTable>(&answer.body) {
+            broker.topics.set_ordered(ordered.table.keys().map(String::as_str));
+        }
         if let Some(slave) = &broker.slave
             && let Ok(told) = RegisterBrokerResponseHeader::decode(&answer.fields)
         {

@@ -121,9 +121,14 @@ fn refuse_system_topic(broker: &Broker, topic: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses what only a master may change (`AdminBrokerProcessor.validateSlave`).
+/// Says whether topics and groups are the master's, copied.
+pub(super) fn is_slave(broker: &Broker) -> bool {
+    broker.keys().broker_role == BrokerRole::Slave
+}
+
+/// Refuses a change that the next copy from the master would undo (`AdminBrokerProcessor.validateSlave`, which 4.x calls).
 pub(super) fn refuse_on_slave(broker: &Broker) -> Result<(), Refusal> {
-    if broker.keys().broker_role == BrokerRole::Slave {
+    if is_slave(broker) {
         let remark = "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
         return Err(Refusal::new(response::SYSTEM_ERROR, remark));
     }
@@ -149,9 +154,13 @@ fn settled(broker: &Arc<Broker>) -> Outcome {
     })
 }
 
-/// DELETE_TOPIC_IN_BROKER (215): with its queues, offsets and figures, and what POP retries of it.
+/// DELETE_TOPIC_IN_BROKER (215): with its queues, offsets and figures, and what POP retries of it. A slave says yes and
+/// leaves it to its master: administration tools ask all brokers of a cluster, and stop at the first refusal.
 pub(super) fn delete_topic_in_broker(broker: &Arc<Broker>, call: Call<DeleteTopicRequestHeader>) -> Outcome {
     let topic: &str = &call.header.topic;
+    if is_slave(broker) {
+        return Outcome::Now(Ok(Reply::success()));
+    }
     match delete(broker, topic) {
         Ok(()) => settled(broker),
         Err(refusal) => Outcome::Now(Err(refusal)),
@@ -159,7 +168,6 @@ pub(super) fn delete_topic_in_broker(broker: &Arc<Broker>, call: Call<DeleteTopi
 }
 
 fn delete(broker: &Arc<Broker>, topic: &str) -> Result<(), Refusal> {
-    refuse_on_slave(broker)?;
     if topic.trim().is_empty() {
         return Err(illegal("The specified topic is blank.".to_owned()));
     }

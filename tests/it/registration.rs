@@ -9,6 +9,7 @@ use rmq_lite::lifecycle::Lifecycle;
 use rmq_lite::remoting::client::Client;
 use rmq_lite::server::Server;
 use rmq_lite::wire::body::route::ClusterInfo;
+use rmq_lite::wire::body::topic::TopicConfig;
 use rmq_lite::wire::code::{request, response};
 use rmq_lite::wire::command::Command;
 use rmq_lite::wire::fastjson;
@@ -89,6 +90,22 @@ async fn several_name_servers() {
     for namesrv in &addresses {
         until(namesrv, "Before", true).await;
     }
+
+    // What a NameServer says about order comes back with the next registration.
+    let item = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "Before"), ("value", "a:4")];
+    assert_eq!(ask(&addresses[0], request::PUT_KV_CONFIG, &item).await.code, response::SUCCESS);
+    assert_eq!(create("Next").await.unwrap().code, response::SUCCESS);
+    let marked = async {
+        loop {
+            let answer = ask(&address, request::GET_TOPIC_CONFIG, &[("topic", "Before")]).await;
+            let config: TopicConfig = fastjson::from_slice(&answer.body).unwrap();
+            if config.order {
+                return config;
+            }
+        }
+    };
+    let config = tokio::time::timeout(LIMIT, marked).await.expect("the topic is ordered");
+    assert_eq!(config.topic_name, "Before");
 
     other.stop().await;
     assert_eq!(create("Meanwhile").await.unwrap().code, response::SUCCESS);
