@@ -34,6 +34,7 @@ use crate::wire::body::pop::MessageRequestMode;
 use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::{Body, Reply};
+use crate::wire::fields::detached;
 use crate::wire::header::pop::PopMessageRequestHeader;
 use crate::wire::message::{MessageRecord, append_property, property_name, remove_property};
 
@@ -107,7 +108,7 @@ pub(super) fn pop_message(broker: &Arc<Broker>, call: Call<PopMessageRequestHead
     if broker.hold.pops(&request.topic, &request.group, request.queue_id) >= polling_max(broker) {
         return Outcome::Now(Ok(request.nothing(popped, response::POLLING_FULL)));
     }
-    let broker = broker.clone();
+    let (broker, request) = (broker.clone(), request.detached());
     Outcome::later(async move {
         let mut popped = Popped::default();
         let waited = request.wait(&broker, limit, |is_over| {
@@ -143,6 +144,18 @@ struct Request {
     filter: Arc<Filter>,
     came_ms: i64,
     client: SocketAddr,
+}
+
+impl Request {
+    /// Lets go of the buffer that it was read from, for a long wait.
+    fn detached(self) -> Self {
+        Self {
+            group: detached(&self.group),
+            topic: detached(&self.topic),
+            attempt: self.attempt.as_ref().map(detached),
+            ..self
+        }
+    }
 }
 
 /// What one pop gave out.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::Broker;
@@ -24,7 +25,7 @@ use crate::wire::body::heartbeat::MessageModel;
 use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::{Body, Reply};
-use crate::wire::fields::FieldText;
+use crate::wire::fields::{FieldText, detached};
 use crate::wire::header::pull::PullMessageRequestHeader;
 
 /// Bits of a pull's `sysFlag` (`PullSysFlag`).
@@ -65,8 +66,14 @@ fn awaits_heartbeat(broker: &Broker, header: &PullMessageRequestHeader) -> bool 
             .unwrap_or(false)
 }
 
-fn pull_after_heartbeat(broker: &Arc<Broker>, call: Call<PullMessageRequestHeader>) -> Outcome {
+fn pull_after_heartbeat(broker: &Arc<Broker>, mut call: Call<PullMessageRequestHeader>) -> Outcome {
     let broker = broker.clone();
+    // As in `hold`. Its filter comes from the heartbeat, so its own expression is not asked for.
+    let header = &mut call.header;
+    (header.consumer_group, header.topic) = (detached(&header.consumer_group), detached(&header.topic));
+    (header.subscription, header.proxy_froward_client_id) = (None, None);
+    header.expression_type = header.expression_type.as_ref().map(detached);
+    (call.body, call.remark) = (Bytes::new(), None);
     Outcome::later(async move {
         let time_over = broker.clock.sleep(HEARTBEAT_WAIT);
         tokio::pin!(time_over);
@@ -165,6 +172,8 @@ fn waits_for_more(status: GetMessageStatus, offset: QueueOffset) -> bool {
 
 fn hold(broker: &Arc<Broker>, mut pull: Pull, limit: Duration) -> Outcome {
     let broker = broker.clone();
+    // The names are slices of what was read from the client, up to a whole read buffer.
+    (pull.group, pull.topic) = (detached(&pull.group), detached(&pull.topic));
     let from = pull.offset;
     let mut held = broker.hold.hold(&pull.topic, pull.queue_id, pull.offset, pull.filter.clone());
     // A message that arrived between the read and the hold woke nobody.
@@ -468,6 +477,7 @@ impl Pull {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::broker::kit::{Kit, RawClient, refusal};
     use crate::wire::code::{request, response};
     use crate::wire::command::Command;
@@ -621,6 +631,48 @@ mod tests {
         kit.put("T", 0, &["seven"], "n\u{1}7\u{2}");
         other.call(request::HEART_BEAT, &[], heartbeat("n = 7", 2)).await;
         assert_eq!(bodies(&client.answer(opaque).await), ["seven"]);
+    }
+
+    /// A pull that waits, for a message or for a heartbeat, does not keep the buffer that its request was read into.
+    #[tokio::test]
+    async fn lets_go_of_its_request() {
+        let (kit, mut client) = start().await;
+        client.call(request::HEART_BEAT, &[], heartbeat("n = 7", 1)).await;
+        let member = kit.broker.consumers.member("g", "c").unwrap();
+        for (sub_version, held) in [(1, 1), (2, 0)] {
+            let read = Bytes::from(b"g T SQL92 and whatever else was read".to_vec());
+            let text = |from, to| ByteString::try_from(read.slice(from..to)).unwrap();
+            let header = PullMessageRequestHeader {
+                consumer_group: text(0, 1),
+                topic: text(2, 3),
+                queue_id: 0,
+                queue_offset: 0,
+                max_msg_nums: 32,
+                sys_flag: sys_flag::SUSPEND,
+                commit_offset: 0,
+                suspend_timeout_millis: 30_000,
+                subscription: Some(text(10, 12)),
+                sub_version,
+                expression_type: Some(text(4, 9)),
+                max_msg_bytes: None,
+                request_source: None,
+                proxy_froward_client_id: Some(text(10, 12)),
+            };
+            let call = Call {
+                header,
+                code: request::PULL_MESSAGE,
+                body: read.slice(9..),
+                remark: Some(text(10, 12)),
+                oneway: false,
+                peer: member.peer.clone(),
+                version: member.version,
+                language: member.language,
+            };
+            let Outcome::Later(waiting) = pull_message(&kit.broker, call) else { panic!("it does not wait") };
+            assert_eq!(kit.broker.hold.len(), held);
+            assert!(read.is_unique(), "version {sub_version}");
+            drop(waiting);
+        }
     }
 
     /// The file says who filters what, and since when nobody of the group is there any more.

@@ -40,7 +40,7 @@ pub(in crate::broker) fn notification(
     if broker.hold.pops(&request.topic, &request.group, request.queue_id) >= polling_max(broker) {
         return Outcome::Now(answer(false, true));
     }
-    let broker = broker.clone();
+    let (broker, request) = (broker.clone(), request.detached());
     Outcome::later(async move {
         let mut has_message = false;
         let waited = request.wait(&broker, limit, |is_over| {
