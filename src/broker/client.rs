@@ -25,7 +25,7 @@ use crate::wire::body::heartbeat::{
 use crate::wire::code::{LanguageCode, request, response};
 use crate::wire::command::{Reply, Request};
 use crate::wire::fastjson;
-use crate::wire::fields::NoHeader;
+use crate::wire::fields::{NoHeader, shown};
 use crate::wire::header::client::{
     GetConsumerListByGroupRequestHeader, NotifyConsumerIdsChangedRequestHeader, UnregisterClientRequestHeader,
 };
@@ -393,7 +393,10 @@ pub(super) fn get_consumer_list_by_group(
         .map(|found| found.members.into_values().map(|member| member.client_id).collect())
         .unwrap_or_default();
     if ids.is_empty() {
-        return Err(Refusal::new(response::SYSTEM_ERROR, format!("no consumer for this group, {group}")));
+        return Err(Refusal::new(
+            response::SYSTEM_ERROR,
+            format!("no consumer for this group, {}", shown(group)),
+        ));
     }
     let body = GetConsumerListByGroupResponseBody { consumer_id_list: ids };
     Ok(Reply::success().body(fastjson::to_string(&body)))

@@ -17,7 +17,7 @@ use crate::wire::body::offset::ConsumerOffsetSerializeWrapper;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::fastjson;
-use crate::wire::fields::NoHeader;
+use crate::wire::fields::{NoHeader, shown};
 use crate::wire::header::offset::{
     GetEarliestMsgStoretimeRequestHeader, GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader,
     QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
@@ -282,10 +282,11 @@ pub(super) fn update_consumer_offset(
         call.header;
     let refuse = |code, remark: String| Outcome::Now(Err(Refusal::new(code, remark)));
     if broker.groups.get(&consumer_group).is_none() {
-        return refuse(response::SUBSCRIPTION_GROUP_NOT_EXIST, format!("Group {consumer_group} not exist!"));
+        let remark = format!("Group {} not exist!", shown(&consumer_group));
+        return refuse(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark);
     }
     let Some(config) = broker.topics.get(&topic) else {
-        return refuse(response::TOPIC_NOT_EXIST, format!("Topic {topic} not exist!"));
+        return refuse(response::TOPIC_NOT_EXIST, format!("Topic {} not exist!", shown(&topic)));
     };
     let queues = config.read_queue_nums.max(config.write_queue_nums);
     if !(0..queues).contains(&queue_id) || commit_offset < 0 {

@@ -7,6 +7,7 @@ use super::filter::FilterError;
 use crate::remoting::Refusal;
 use crate::store;
 use crate::wire::code::response;
+use crate::wire::fields::shown;
 
 /// The tail of several of Apache's remarks (`FAQUrl`).
 const FAQ_TAIL: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
@@ -46,7 +47,7 @@ pub(crate) fn put_refused(cause: &store::PutError, max_message_bytes: usize) -> 
 pub(crate) fn topic_not_exist(topic: &str) -> Refusal {
     Refusal::new(
         response::TOPIC_NOT_EXIST,
-        format!("topic[{topic}] not exist, apply first please!{FAQ_TAIL}"),
+        format!("topic[{}] not exist, apply first please!{FAQ_TAIL}", shown(topic)),
     )
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn topic_not_exist(topic: &str) -> Refusal {
 pub(crate) fn group_not_exist(group: &str) -> Refusal {
     Refusal::new(
         response::SUBSCRIPTION_GROUP_NOT_EXIST,
-        format!("subscription group [{group}] does not exist, {FAQ_TAIL}"),
+        format!("subscription group [{}] does not exist, {FAQ_TAIL}", shown(group)),
     )
 }
 
@@ -84,4 +85,42 @@ pub(crate) fn subscription_parse_failed(cause: FilterError) -> Refusal {
 /// Refuses a pull of a topic that the group's members do not subscribe to.
 pub(crate) fn subscription_not_exist() -> Refusal {
     Refusal::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's subscription not exist{FAQ_TAIL}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::broker::kit::{Kit, refusal};
+    use crate::wire::code::{request, response};
+
+    /// A name without end, of characters that JSON escapes sixfold, is refused in a few words.
+    #[tokio::test]
+    async fn names_beyond_measure() {
+        let kit =
+            Kit::start(&[("autoCreateTopicEnable", "false"), ("autoCreateSubscriptionGroup", "false")]).await;
+        let mut client = kit.client().await;
+        let long = "\u{1}".repeat(1 << 17);
+        let pull = [
+            ("queueId", "0"),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "1"),
+            ("sysFlag", "0"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "0"),
+            ("subVersion", "0"),
+        ];
+        let commit = [("queueId", "0"), ("commitOffset", "0")];
+        for (code, group, fields, refused) in [
+            (request::PULL_MESSAGE, &*long, &pull[..], response::SUBSCRIPTION_GROUP_NOT_EXIST),
+            (request::PULL_MESSAGE, "TOOLS_CONSUMER", &pull, response::TOPIC_NOT_EXIST),
+            (request::UPDATE_CONSUMER_OFFSET, &long, &commit, response::SUBSCRIPTION_GROUP_NOT_EXIST),
+            (request::UPDATE_CONSUMER_OFFSET, "TOOLS_CONSUMER", &commit, response::TOPIC_NOT_EXIST),
+            (request::GET_CONSUMER_LIST_BY_GROUP, &long, &[], response::SYSTEM_ERROR),
+        ] {
+            let fields = [fields, &[("consumerGroup", group), ("topic", &long)]].concat();
+            let answer = client.call(code, &fields, "").await;
+            let (code, remark) = refusal(&answer);
+            assert_eq!(code, refused, "{remark}");
+            assert!((16..400).contains(&remark.len()), "{} bytes", remark.len());
+        }
+    }
 }

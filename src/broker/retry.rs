@@ -21,6 +21,7 @@ use crate::wire::body::group::SubscriptionGroupConfig;
 use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
+use crate::wire::fields::shown;
 use crate::wire::header::send::{ConsumerSendMsgBackRequestHeader, SendMessageRequestHeader};
 use crate::wire::message::{MessageRecord, property_name};
 
@@ -159,7 +160,7 @@ pub(super) fn dlq_topic(broker: &Broker, group: &str) -> Result<Arc<TopicConfig>
 }
 
 fn topic_missing(topic: &str) -> Refusal {
-    Refusal::new(response::SYSTEM_ERROR, format!("topic[{topic}] not exist"))
+    Refusal::new(response::SYSTEM_ERROR, format!("topic[{}] not exist", shown(topic)))
 }
 
 fn no_message_at(broker: &Broker, offset: i64) -> Refusal {

@@ -19,6 +19,7 @@ use crate::store::{NewMessage, PutStatus, Receipt};
 use crate::wire::body::topic::TopicConfig;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
+use crate::wire::fields::shown;
 use crate::wire::header::send::SendMessageRequestHeader;
 use crate::wire::message::{self, property_name, push_offset_message_id, upper_hex};
 
@@ -138,7 +139,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
     let header = &call.header;
     let keys = broker.keys();
     if header.topic.starts_with(RETRY_PREFIX) {
-        let remark = format!("batch request does not support retry group {}", header.topic);
+        let remark = format!("batch request does not support retry group {}", shown(&header.topic));
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
     let config = topic_of_send(broker, call, &keys)?;
@@ -217,7 +218,7 @@ pub(super) fn topic_of_send(
     }
     if let Some(group) = topic.strip_prefix(RETRY_PREFIX) {
         let Some(group_config) = broker.groups.get(group) else {
-            let remark = format!("subscription group not exist, {group} ");
+            let remark = format!("subscription group not exist, {} ", shown(group));
             return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         };
         if let Some(config) = broker.retry_topic(group, group_config.retry_queue_nums) {

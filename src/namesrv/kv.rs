@@ -21,6 +21,7 @@ use crate::wire::header::route::{
     PutKVConfigRequestHeader,
 };
 
+use super::register::shown;
 use super::{Error, NameServer};
 
 /// Namespace whose keys are topics and whose values are queues per broker, `broker-a:8;broker-b:8`
@@ -119,7 +120,9 @@ pub(super) fn get_kv_config(namesrv: &Arc<NameServer>, call: Call<GetKVConfigReq
     let GetKVConfigRequestHeader { namespace, key } = &call.header;
     match namesrv.kv.get(namespace, key) {
         Some(value) => Ok(Reply::success().field("value", value)),
-        None => Err(not_found(format!("No config item, Namespace: {namespace} Key: {key}"))),
+        None => {
+            Err(not_found(format!("No config item, Namespace: {} Key: {}", shown(namespace), shown(key))))
+        }
     }
 }
 
@@ -137,7 +140,7 @@ pub(super) fn get_kvlist_by_namespace(
     let namespace = &call.header.namespace;
     match namesrv.kv.namespace_json(namespace) {
         Some(table) => Ok(Reply::success().body(table)),
-        None => Err(not_found(format!("No config item, Namespace: {namespace}"))),
+        None => Err(not_found(format!("No config item, Namespace: {}", shown(namespace)))),
     }
 }
 

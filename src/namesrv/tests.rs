@@ -306,6 +306,22 @@ async fn refused_registrations() {
     assert_eq!(ask(&broker, code::REGISTER_BROKER, &BROKER, "").await.code, 0);
 }
 
+/// A key or topic that nobody has, with a name without end, is refused in a few words.
+#[tokio::test]
+async fn names_beyond_measure() {
+    let rig = plain().await;
+    let client = rig.client().await;
+    let long = "\u{1}".repeat(1 << 17);
+    for (code, refused) in
+        [(code::GET_KV_CONFIG, 22), (code::GET_KVLIST_BY_NAMESPACE, 22), (code::GET_ROUTEINFO_BY_TOPIC, 17)]
+    {
+        let fields = [("namespace", &*long), ("key", &long), ("topic", &long)];
+        let answer = ask(&client, code, &fields, "").await;
+        assert_eq!(answer.code, refused);
+        assert!((16..400).contains(&remark(&answer).len()), "{} bytes", remark(&answer).len());
+    }
+}
+
 /// A body that is compressed although the header denies it, and the body of a broker before 3.0.11.
 #[tokio::test]
 async fn other_bodies() {

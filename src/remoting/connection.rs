@@ -45,6 +45,8 @@ const OUTBOX_MAX: usize = 1024;
 const OUTBOX_SHARE: usize = 4;
 /// Answers to one peer that may wait to be written; past it nothing more of this peer is served.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A longer remark is cut: with a text of the peer in it, the header could be longer than its length field can say.
+const REMARK_BYTES_MAX: usize = 32 * 1024;
 /// Room for encoded answers that a connection keeps between writes.
 const TAIL_BYTES_KEPT: usize = 64 * 1024;
 /// Pieces handed to one vectored write (the kernel's `UIO_MAXIOV`).
@@ -495,7 +497,14 @@ impl<S: Service> Connection<S> {
             }
             return;
         }
-        let reply = answer.unwrap_or_else(|refusal| Reply::with_code(refusal.code).remark(refusal.remark));
+        let mut reply =
+            answer.unwrap_or_else(|refusal| Reply::with_code(refusal.code).remark(refusal.remark));
+        if let Some(remark) = &mut reply.remark
+            && remark.len() > REMARK_BYTES_MAX
+        {
+            let end = remark.floor_char_boundary(REMARK_BYTES_MAX);
+            *remark = format!("{}… ({} bytes)", &remark[..end], remark.len()).into();
+        }
         self.write.reply(opaque, reply);
     }
 

@@ -12,7 +12,7 @@ use crate::wire::command::{Command, Reply, Request};
 use crate::wire::fields::NoHeader;
 
 /// Echoes (1), waits for a release (2), releases (3), calls its caller back (4), gives a MiB (5), counts (6), counts and
-/// waits (7).
+/// waits (7), refuses with what it was told (8).
 #[derive(Default)]
 struct Toy {
     release: Notify,
@@ -56,6 +56,9 @@ fn routes() -> Routes<Toy> {
         .on(6, C, |toy: &Arc<Toy>, _: Call<NoHeader>| -> Answer {
             toy.counted.fetch_add(1, Ordering::Relaxed);
             Ok(Reply::success())
+        })
+        .on(8, C, |_: &Arc<Toy>, call: Call<NoHeader>| -> Answer {
+            Err(Refusal::new(1, String::from_utf8_lossy(&call.body)))
         })
         .on(7, Write, |toy: &Arc<Toy>, _: Call<NoHeader>| {
             toy.counted.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +190,18 @@ async fn broken_bytes() {
     answer.resize(4 + length as usize, 0);
     slow.read_exact(&mut answer[4..]).await.unwrap();
     assert_eq!(&Command::decode(answer).unwrap().body[..], b"byte by byte");
+    assert_eq!(client.call(request(1), LIMIT).await.unwrap().code, 0);
+}
+
+/// A remark that would not fit into a header is cut, and says how long it was.
+#[tokio::test]
+async fn an_endless_remark() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let told = "\u{1}".repeat(3 << 20);
+    let answer = client.call(request(8).with_body(told.clone()), LIMIT).await.unwrap();
+    let remark = answer.remark.unwrap();
+    assert_eq!(remark, format!("{}… (3145728 bytes)", &told[..32 * 1024]));
     assert_eq!(client.call(request(1), LIMIT).await.unwrap().code, 0);
 }
 

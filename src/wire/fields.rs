@@ -181,6 +181,16 @@ impl<T: FieldValue> FieldValue for Option<T> {
     }
 }
 
+/// Returns a topic's or group's name for a remark, whole unless none can be that long.
+pub fn shown(name: &str) -> &str {
+    if name.len() <= 255 { name } else { shorten(name) }
+}
+
+/// Copies a text, so that it no longer keeps alive the buffer that it was read from.
+pub fn detached(text: &ByteString) -> ByteString {
+    ByteString::from(&**text)
+}
+
 /// Shortens a peer's text for a remark or a log line.
 pub fn shorten(text: &str) -> &str {
     let mut end = text.len().min(64);
