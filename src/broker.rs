@@ -25,8 +25,6 @@ use crate::remoting::{Peer, Service};
 pub use crate::store::persist;
 use crate::store::{self, MessageStore, StoreOptions};
 use crate::wire::body::topic::TopicConfig;
-use crate::wire::command::Reply;
-use crate::wire::fields::FieldList;
 
 pub mod address;
 pub mod client;
@@ -81,6 +79,7 @@ use pop::Pop;
 use register::Registration;
 use saving::Saving;
 use schedule::Schedule;
+use settings::InForce;
 use slave::Slave;
 use stats::Stats;
 use timer::Timers;
@@ -152,11 +151,7 @@ pub struct Broker {
     pub(crate) config_file: PathBuf,
     /// What administrators have set; [`Broker::keys`] is what is in force.
     configured: Mutex<settings::Configured>,
-    /// Properties that every stored message gets: region, trace switch, cluster.
-    own_properties: String,
-    /// Fields that the answer to every send begins with: region and trace switch.
-    answer_fields: FieldList,
-    keys: ArcSwap<BrokerKeys>,
+    keys: ArcSwap<InForce>,
     address: ArcSwap<Address>,
     config_dir: PathBuf,
     ha_port: u16,
@@ -223,16 +218,8 @@ impl Broker {
             resending: Mutex::default(),
             address: ArcSwap::from_pointee(options.address),
             config_file: options.config_file,
-            own_properties: format!(
-                "MSG_REGION\u{1}{}\u{2}TRACE_ON\u{1}{}\u{2}CLUSTER\u{1}{}\u{2}",
-                keys.region_id, keys.trace_on, keys.broker_cluster_name
-            ),
-            answer_fields: Reply::success()
-                .field("MSG_REGION", &*keys.region_id)
-                .field("TRACE_ON", keys.trace_on)
-                .fields,
             configured: Mutex::new(settings::Configured::new(keys.clone(), clock.now_ms())),
-            keys: ArcSwap::from_pointee(keys),
+            keys: ArcSwap::from_pointee(InForce::new(keys)),
             config_dir: options.config_dir,
             ha_port: options.ha_port,
             strict_topics: options.strict_topics,
@@ -344,7 +331,7 @@ impl Broker {
     }
 
     /// Returns the configuration in force.
-    pub(crate) fn keys(&self) -> Guard<Arc<BrokerKeys>> {
+    pub(crate) fn keys(&self) -> Guard<Arc<InForce>> {
         self.keys.load()
     }
 
@@ -355,8 +342,11 @@ impl Broker {
     pub(crate) fn set_keys(&self, keys: BrokerKeys) {
         let before = self.keys.load_full();
         if keys.broker_ip1 != before.broker_ip1 || keys.listen_port != before.listen_port {
-            let port = u16::try_from(keys.listen_port).unwrap_or_default();
-            self.address.rcu(|address| address.changed(keys.broker_ip1.clone(), port));
+            // Only what was changed: --advertise may have said the other one.
+            let host = keys.broker_ip1.as_ref().filter(|_| keys.broker_ip1 != before.broker_ip1);
+            let port = (keys.listen_port != before.listen_port)
+                .then(|| u16::try_from(keys.listen_port).unwrap_or_default());
+            self.address.rcu(|address| address.changed(host.cloned(), port));
         }
         self.topics.set_auto_create(keys.auto_create_topic_enable);
         if keys.broker_permission != before.broker_permission {
@@ -365,7 +355,7 @@ impl Broker {
         self.store.set_options(store_options(&keys, self.store.options().store_host));
         // Counts the slaves again, of which another number may be wanted now.
         self.ha.set_gap_bytes(keys.ha_max_gap_not_in_sync.into());
-        self.keys.store(Arc::new(keys));
+        self.keys.store(Arc::new(InForce::new(keys)));
         self.registration.all_changed();
     }
 

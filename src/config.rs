@@ -2,10 +2,11 @@
 //!
 //! [`Choices`] (what somebody asked for) go in, [`Settings`] or one clear [`SettingsError`] come out. What is
 //! stronger wins: `--set`, then flags and their `RMQ_LITE_…` variables, then `RMQ_LITE_<key>` variables, then the
-//! `-c` file, then the defaults. Mirrors `BrokerStartup.buildBrokerController` and
-//! `NamesrvStartup.parseCommandlineAndConfigFile`. It reads the named file and nothing else, opens no port and
+//! `-c` file or, for a whole server without one, what administrators changed, then the defaults. Mirrors `BrokerStartup.buildBrokerController` and
+//! `NamesrvStartup.parseCommandlineAndConfigFile`. It reads these files and nothing else, opens no port and
 //! makes no directory. The keys themselves live in [`keys`], the text they are written in in [`properties`].
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
@@ -172,13 +173,21 @@ impl Settings {
     /// As [`Settings::resolve`], on a given machine.
     pub fn resolve_on(machine: &Machine, role: Role, choices: Choices) -> Result<Self, SettingsError> {
         let timings = choices.timings.unwrap_or_default();
-        let mut keys = Keys {
+        let fresh = || Keys {
             role,
             broker: BrokerKeys::default_on(machine, timings),
             namesrv: NamesrvKeys::default_on(machine, timings),
             warnings: Vec::new(),
         };
+        let mut keys = fresh();
         keys.collect(&choices)?;
+        if role == Role::Everything && choices.config_file.is_none() && !choices.ephemeral {
+            place(machine, role, &choices, &mut keys.broker, &mut keys.namesrv)?;
+            let changed = [updates_of(&keys.broker), PathBuf::from(&keys.namesrv.config_store_path)];
+            keys = fresh();
+            keys.apply_changes(&changed)?;
+            keys.collect(&choices)?;
+        }
         let Keys { mut broker, mut namesrv, mut warnings, .. } = keys;
         if role == Role::Broker && !broker.is_explicit("brokerName") {
             broker.broker_name.clone_from(&machine.host_name);
@@ -189,7 +198,7 @@ impl Settings {
             warnings.extend(broker.settle()?);
         }
         let slave = match role {
-            Role::Everything if choices.slave => Some(slave(&choices, &broker, &place)?),
+            Role::Everything if choices.slave => Some(slave(&choices, &broker, &place, &mut warnings)?),
             _ => None,
         };
         let web_port = match role {
@@ -223,7 +232,12 @@ impl Settings {
 
     /// Returns the file that UPDATE_BROKER_CONFIG writes: the one given with `-c`, else one in the store.
     pub fn broker_config_path(&self) -> PathBuf {
-        self.config_file.clone().unwrap_or_else(|| self.broker.config_dir().join("broker.properties"))
+        match (&self.config_file, self.broker.origin("storePathRootDir")) {
+            (Some(file), _) => file.clone(),
+            // The change of a former run, which moves the store and not the file that says so.
+            (None, Some(Origin::File { path, .. })) => path.clone(),
+            (None, _) => updates_of(&self.broker),
+        }
     }
 
     fn check_ports(&self) -> Result<(), SettingsError> {
@@ -335,11 +349,19 @@ impl Keys {
         Ok(())
     }
 
+    /// Sets what administrators changed in former runs, of the broker and of the NameServer.
+    fn apply_changes(&mut self, [broker, namesrv]: &[PathBuf; 2]) -> Result<(), SettingsError> {
+        if let Some(properties) = changed_before(broker)? {
+            self.warnings.extend(self.broker.apply(&properties, broker)?);
+        }
+        if let Some(properties) = changed_before(namesrv)? {
+            self.warnings.extend(self.namesrv.apply(&properties, namesrv)?);
+        }
+        Ok(())
+    }
+
     fn apply_file(&mut self, path: &Path) -> Result<(), SettingsError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-        let properties: Properties = properties::parse(&bytes)
-            .map_err(|source| SettingsError::Syntax { path: path.to_owned(), source })?;
+        let properties = read(path)?;
         let remarks = properties.remarks.iter();
         self.warnings
             .extend(remarks.map(|remark| format!("{}:{}: {}", path.display(), remark.line, remark.text)));
@@ -365,6 +387,25 @@ impl Keys {
         self.warnings.extend(applied.note);
         Ok(())
     }
+}
+
+/// Returns the file that keeps what administrators change where no file was given with `-c`.
+fn updates_of(broker: &BrokerKeys) -> PathBuf {
+    broker.config_dir().join("broker.properties")
+}
+
+/// Reads what administrators changed in former runs, if they did.
+fn changed_before(path: &Path) -> Result<Option<Properties>, SettingsError> {
+    match read(path) {
+        Err(SettingsError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+fn read(path: &Path) -> Result<Properties, SettingsError> {
+    let bytes =
+        std::fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
+    properties::parse(&bytes).map_err(|source| SettingsError::Syntax { path: path.to_owned(), source })
 }
 
 /// Finds the address to listen on and writes it into both tables.
@@ -429,17 +470,33 @@ fn place(
         namesrv.kv_config_path = inside("namesrv/kvConfig.json");
     }
     if !namesrv.is_explicit("configStorePath") {
-        namesrv.config_store_path = inside("namesrv/namesrv.properties");
+        namesrv.config_store_path = match &choices.config_file {
+            Some(file) => file.to_string_lossy().into_owned(),
+            None => inside("namesrv/namesrv.properties"),
+        };
     }
     Ok(Place { name, data_dir, ephemeral: choices.ephemeral })
 }
 
-/// Derives a slave's settings from its master's.
-fn slave(choices: &Choices, master: &BrokerKeys, place: &Place) -> Result<SlaveSettings, SettingsError> {
+/// Derives a slave's settings from its master's and from what administrators changed at the slave.
+fn slave(
+    choices: &Choices,
+    master: &BrokerKeys,
+    place: &Place,
+    warnings: &mut Vec<String>,
+) -> Result<SlaveSettings, SettingsError> {
     if master.broker_role == keys::BrokerRole::Slave {
         return Err(SettingsError::SlaveOfSlave);
     }
     let mut keys = master.clone();
+    keys.store_path_root_dir = place.data_dir.join("slave").to_string_lossy().into_owned();
+    let own = updates_of(&keys);
+    if let Some(mut changed) = changed_before(&own)?.filter(|_| !choices.ephemeral) {
+        let stronger =
+            |key: &str| matches!(master.origin(key), Some(Origin::Flag(_) | Origin::Environment(_)));
+        changed.entries.retain(|entry| !stronger(&entry.key));
+        warnings.extend(keys.apply(&changed, &own)?);
+    }
     keys.broker_role = keys::BrokerRole::Slave;
     keys.broker_id = 1;
     keys.store_path_root_dir = place.data_dir.join("slave").to_string_lossy().into_owned();

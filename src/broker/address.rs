@@ -30,11 +30,13 @@ impl Address {
         Self { fixed, registered, port, gateway: default_gateway() }
     }
 
-    /// Returns these names with another fixed host and port, as an administrator wants them registered.
+    /// Returns these names with another fixed host, another port or both, as an administrator wants them registered;
+    /// what is `None` stays.
     #[must_use]
-    pub fn changed(&self, fixed: Option<String>, port: u16) -> Self {
+    pub fn changed(&self, fixed: Option<String>, port: Option<u16>) -> Self {
         let registered = fixed.clone().unwrap_or_else(|| self.registered.clone());
-        Self { fixed, registered, port, gateway: self.gateway }
+        let fixed = fixed.or_else(|| self.fixed.clone());
+        Self { fixed, registered, port: port.unwrap_or(self.port), gateway: self.gateway }
     }
 
     /// Returns the address registered at NameServers, `host:port`.

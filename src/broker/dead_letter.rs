@@ -152,7 +152,7 @@ impl Broker {
         let known = self.topics.get(&origin).or_else(|| self.topics.create_in_send("TBW102", &origin, 4));
         let config = known.ok_or_else(|| topic_not_exist(&origin))?;
         self.topics.confirm(&origin);
-        message.properties = properties_of_resent(&message.properties) + &self.own_properties;
+        message.properties = properties_of_resent(&message.properties) + &self.keys().own_properties;
         message.topic = origin;
         message.queue_id = fastrand::i32(0..config.write_queue_nums.max(1));
         message.sys_flag &= !sys_flag::TRANSACTION_ROLLBACK;

@@ -48,7 +48,7 @@ async fn pass_on(broker: &Broker, call: &Call<SendMessageRequestHeader>, queue_i
         Ok(()) => Reply::success(),
         Err(remark) => Reply::with_code(response::SYSTEM_ERROR).remark(remark),
     };
-    let reply = Reply { fields: broker.answer_fields.beginning(), ..reply };
+    let reply = Reply { fields: broker.keys().answer_fields.beginning(), ..reply };
     if broker.keys().store_reply_message_enable {
         match store(broker, call, queue_id) {
             Ok((id, queue_offset)) => {

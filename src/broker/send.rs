@@ -11,6 +11,7 @@ use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, RETRY_PREFIX};
 use super::refusal::{put_refused, topic_not_exist};
+use super::settings::InForce;
 use super::topic::{Topic, perm};
 use super::{retry, timer, transaction};
 use crate::config::keys::{BrokerKeys, BrokerRole};
@@ -97,7 +98,7 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
         reconsume_times: header.reconsume_times.unwrap_or(0),
         prepared_transaction_offset: 0,
         body: &call.body,
-        properties: &[properties, separator(properties), made_property, &broker.own_properties],
+        properties: &[properties, separator(properties), made_property, &keys.own_properties],
         wait_store: wishes.wait_store,
     };
     let mut recall_handle = None;
@@ -121,7 +122,7 @@ fn put_one(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Resul
     } else {
         broker.put(&message, &keys)?
     };
-    let mut reply = stored_reply(broker, &message, &receipt, queue_id).field("transactionId", unique_key);
+    let mut reply = stored_reply(&keys, &message, &receipt, queue_id).field("transactionId", unique_key);
     if let Some(handle) = recall_handle {
         reply = reply.field("recallHandle", handle);
     }
@@ -168,7 +169,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
         .iter()
         .map(|entry| {
             let own = entry.properties;
-            [own, separator(own), common, separator(common), broker.own_properties.as_str()]
+            [own, separator(own), common, separator(common), keys.own_properties.as_str()]
         })
         .collect();
     let store_host = broker.address().store_host(&call.peer);
@@ -191,7 +192,7 @@ fn put_batch(broker: &Arc<Broker>, call: &Call<SendMessageRequestHeader>) -> Res
         })
         .collect();
     let receipt = broker.put_batch(&messages, &keys)?;
-    let mut reply = stored_reply(broker, &messages[0], &receipt, queue_id);
+    let mut reply = stored_reply(&keys, &messages[0], &receipt, queue_id);
     if let Some(key) = wishes.unique_key {
         reply = reply.field("transactionId", key);
     }
@@ -292,8 +293,8 @@ fn separator(properties: &str) -> &'static str {
     if properties.is_empty() || properties.ends_with('\u{2}') { "" } else { "\u{2}" }
 }
 
-fn stored_reply(broker: &Broker, first: &NewMessage<'_>, receipt: &Receipt, queue_id: i32) -> Reply {
-    let mut reply = Reply { fields: broker.answer_fields.beginning(), ..Reply::success() };
+fn stored_reply(keys: &InForce, first: &NewMessage<'_>, receipt: &Receipt, queue_id: i32) -> Reply {
+    let mut reply = Reply { fields: keys.answer_fields.beginning(), ..Reply::success() };
     reply.fields.push_plain("msgId", |id| {
         for (at, offset) in receipt.physical_offsets.iter().enumerate() {
             if at > 0 {

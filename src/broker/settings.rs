@@ -2,7 +2,8 @@
 //!
 //! Flows in: GET_BROKER_CONFIG (26), UPDATE_BROKER_CONFIG (25). A change is checked as a whole, written to the
 //! configuration file and then in force, or it is refused and nothing has changed. A key that counts only after a
-//! restart is written and shown, while the running broker keeps its value. Mirrors these parts of
+//! restart is written and shown, while the running broker keeps its value; one that never has an effect is told so. In
+//! the file only the changed keys are set: the rest may be a person's, or a NameServer's. Mirrors these parts of
 //! `AdminBrokerProcessor` and `Configuration`, where a key that is misspelt and a value that is not allowed count
 //! as success.
 
@@ -12,14 +13,48 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::upkeep::blocking;
 use super::{Broker, persist};
-use crate::config::keys::{BrokerKeys, Origin, nearest};
+use crate::config::keys::{BrokerKeys, Effect, Origin, nearest};
 use crate::config::properties;
 use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::wire::body::data_version::DataVersion;
 use crate::wire::code::response;
 use crate::wire::command::Reply;
 use crate::wire::fastjson;
-use crate::wire::fields::{NoHeader, shorten};
+use crate::wire::fields::{FieldList, NoHeader, shorten};
+
+/// The keys in force, with what is made of them for each message.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    keys: BrokerKeys,
+    /// Properties that every stored message gets: region, trace switch, cluster.
+    pub(super) own_properties: String,
+    /// Fields that the answer to every send begins with: region and trace switch.
+    pub(super) answer_fields: FieldList,
+}
+
+impl InForce {
+    pub(super) fn new(keys: BrokerKeys) -> Self {
+        Self {
+            own_properties: format!(
+                "MSG_REGION\u{1}{}\u{2}TRACE_ON\u{1}{}\u{2}CLUSTER\u{1}{}\u{2}",
+                keys.region_id, keys.trace_on, keys.broker_cluster_name
+            ),
+            answer_fields: Reply::success()
+                .field("MSG_REGION", &*keys.region_id)
+                .field("TRACE_ON", keys.trace_on)
+                .fields,
+            keys,
+        }
+    }
+}
+
+impl std::ops::Deref for InForce {
+    type Target = BrokerKeys;
+
+    fn deref(&self) -> &BrokerKeys {
+        &self.keys
+    }
+}
 
 /// What administrators have set, in force or not.
 pub(crate) struct Configured {
@@ -49,21 +84,25 @@ pub(super) fn update_broker_config(broker: &Arc<Broker>, call: Call<NoHeader>) -
         let Some(change) = Change::of(&configured.keys, &broker.keys(), &call.body)? else {
             return Ok(Reply::success());
         };
-        persist::save_text(&broker.config_file, &change.configured.explicit_properties_text())
-            .map_err(failed)?;
+        let values: Vec<_> = change.names.iter().map(|name| (*name, change.configured.get(name))).collect();
+        let values: Vec<_> =
+            values.iter().map(|(name, value)| (*name, value.as_deref().unwrap_or_default())).collect();
+        persist::merge_properties(&broker.config_file, &values, meant).map_err(failed)?;
         tracing::info!(peer = %call.peer.address(), keys = change.names.join(","), "configuration updated");
+        let remark = change.remark();
         configured.version = configured.version.next(broker.clock.now_ms());
         configured.keys = change.configured;
         broker.set_keys(change.running);
-        Ok(if change.later.is_empty() {
-            Reply::success()
-        } else {
-            Reply::success().remark(format!("counts after a restart: {}", change.later.join(", ")))
-        })
+        Ok(if remark.is_empty() { Reply::success() } else { Reply::success().remark(remark) })
     })
 }
 
 impl Broker {
+    /// Returns what administrators have set, which counts at the next start.
+    pub(crate) fn configured_keys(&self) -> BrokerKeys {
+        self.configured().keys.clone()
+    }
+
     fn configured(&self) -> MutexGuard<'_, Configured> {
         self.configured.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,6 +116,8 @@ struct Change {
     names: Vec<&'static str>,
     /// Names of the keys that count only after a restart.
     later: Vec<&'static str>,
+    /// Lines on the keys that have no effect at all.
+    idle: Vec<String>,
 }
 
 impl Change {
@@ -91,6 +132,7 @@ impl Change {
             running: running.clone(),
             names: Vec::new(),
             later: Vec::new(),
+            idle: Vec::new(),
         };
         for entry in properties.effective() {
             let Some(known) = BrokerKeys::find(&entry.key) else {
@@ -105,16 +147,36 @@ impl Change {
             if !applied.changed {
                 continue;
             }
-            change.names.push(known.name);
+            if !change.names.contains(&known.name) {
+                change.names.push(known.name);
+            }
+            if let Effect::None(reason) = known.effect {
+                change.idle.push(format!("{} has no effect here: {reason}", known.name));
+            }
             // A changed port is only what clients are told, as on the reference: the socket stays.
             if applied.live || known.name == "listenPort" {
                 change.running.set(&entry.key, &entry.value, Origin::Admin).map_err(failed)?;
-            } else {
+            } else if known.effect == Effect::Works {
                 change.later.push(known.name);
             }
         }
         Ok((!change.names.is_empty()).then_some(change))
     }
+
+    /// Returns what an administrator should be told of keys that are not in force; empty when all are.
+    fn remark(&self) -> String {
+        let later = match self.later.as_slice() {
+            [] => None,
+            names => Some(format!("counts after a restart: {}", names.join(", "))),
+        };
+        let lines: Vec<_> = later.into_iter().chain(self.idle.iter().cloned()).collect();
+        lines.join("; ")
+    }
+}
+
+/// Returns the table's name of a key that may be spelt in another way.
+fn meant(written: &str) -> &str {
+    BrokerKeys::find(written).map_or(written, |known| known.name)
 }
 
 fn failed(cause: impl ToString) -> Refusal {
@@ -160,6 +222,82 @@ mod tests {
             "{file}"
         );
         assert!(!file.contains("regionId"), "only what somebody set");
+    }
+
+    /// In a person's file only the changed keys change: comments, a NameServer's keys and what flags said stay as they are.
+    #[tokio::test]
+    async fn the_file_of_a_person() {
+        let kit = Kit::start(&[("fileReservedTime", "5")]).await;
+        let mut client = kit.client().await;
+        let own = "# \u{5c5e}\norderMessageEnable=true\nhaSlaveFallbehindMax=1\nbrokerName=b\n";
+        std::fs::write(&kit.config_file, own).unwrap();
+        let body = "haMaxGapNotInSync=2\ntraceOn=false\nfileReservedTime=5\n";
+        assert_eq!(client.call(request::UPDATE_BROKER_CONFIG, &[], body).await.code, 0);
+        let merged =
+            "# \u{5c5e}\norderMessageEnable=true\nhaMaxGapNotInSync=2\nbrokerName=b\ntraceOn=false\n";
+        assert_eq!(std::fs::read_to_string(&kit.config_file).unwrap(), merged);
+        let backup = kit.config_file.with_file_name("broker.conf.bak");
+        assert_eq!(std::fs::read_to_string(backup).unwrap(), own);
+        std::fs::write(&kit.config_file, "brokerName\\u=1\n").unwrap();
+        let refused = client.call(request::UPDATE_BROKER_CONFIG, &[], "traceOn=true").await;
+        assert_eq!(refused.code, response::SYSTEM_ERROR);
+        assert!(refusal(&refused).1.contains("broker.conf: line 1"), "{}", refusal(&refused).1);
+        assert!(!kit.broker.keys().trace_on, "what cannot be written does not count");
+    }
+
+    /// A key that never has an effect is not promised for the next start.
+    #[tokio::test]
+    async fn keys_without_effect() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        let body = "aclEnable=true\nbrokerName=other\n";
+        let updated = client.call(request::UPDATE_BROKER_CONFIG, &[], body).await;
+        let (code, remark) = refusal(&updated);
+        assert_eq!(code, 0);
+        assert!(
+            remark.starts_with("counts after a restart: brokerName; aclEnable has no effect here: "),
+            "{remark}"
+        );
+    }
+
+    /// Region and trace switch are those of now, in answers and in what is stored.
+    #[tokio::test]
+    async fn region_and_trace_switch_follow() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        let first = client.send_message("T", 0, "one", "").await;
+        assert_eq!(
+            (first.fields.get("MSG_REGION"), first.fields.get("TRACE_ON")),
+            (Some("DefaultRegion"), Some("true"))
+        );
+        let body = "regionId=north\ntraceOn=false\n";
+        assert_eq!(refusal(&client.call(request::UPDATE_BROKER_CONFIG, &[], body).await), (0, ""));
+        let second = client.send_message("T", 0, "two", "").await;
+        assert_eq!(
+            (second.fields.get("MSG_REGION"), second.fields.get("TRACE_ON")),
+            (Some("north"), Some("false"))
+        );
+        let pulled = String::from_utf8_lossy(&kit.records("T", 0, 2).await[1]).into_owned();
+        assert!(
+            pulled.contains("MSG_REGION\u{1}north\u{2}TRACE_ON\u{1}false\u{2}CLUSTER\u{1}C\u{2}"),
+            "{pulled}"
+        );
+    }
+
+    /// What `--advertise` said stays until an administrator says something else of the same thing.
+    #[tokio::test]
+    async fn a_changed_port_keeps_the_host() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        kit.broker.address.rcu(|address| address.changed(Some("shown.example".to_owned()), Some(7000)));
+        for (body, registered) in [
+            ("brokerPermission=4", "shown.example:7000"),
+            ("listenPort=4711", "shown.example:4711"),
+            ("brokerIP1=10.9.8.7", "10.9.8.7:4711"),
+        ] {
+            assert_eq!(client.call(request::UPDATE_BROKER_CONFIG, &[], body).await.code, 0);
+            assert_eq!(kit.broker.address().registered(), registered);
+        }
     }
 
     /// The registered address and permission follow at once, with a table version that NameServers do not know yet.

@@ -1,6 +1,7 @@
 //! Java `.properties` text: what `broker.conf`, UPDATE_BROKER_CONFIG and the stored configuration are written in.
 //!
-//! Bytes go in, [`Properties`] with line numbers come out; [`write`] is the way back. Mirrors
+//! Bytes go in, [`Properties`] with line numbers come out; [`write`] is the way back, and [`merge`] the way back into a
+//! text that a person wrote. Mirrors
 //! `java.util.Properties.load` and `store`: continuation lines, `\uXXXX`, ISO-8859-1, and `=`, `:` or a blank
 //! between key and value. Unlike Java a byte order mark is skipped instead of becoming part of the first key, a
 //! lone backslash at the end of the text is no entry, and what a person probably did not mean comes back as a
@@ -14,6 +15,7 @@
 //! | `\t` `\n` `\r` `\f` `\uXXXX` | that character; `\` before any other character is dropped |
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// One entry of a properties text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +72,6 @@ pub struct MalformedEscape {
 
 /// Reads a file or a request body; bytes are ISO-8859-1, as in Java.
 pub fn parse(bytes: &[u8]) -> Result<Properties, MalformedEscape> {
-    const UTF8_BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
     let stripped = bytes.strip_prefix(UTF8_BYTE_ORDER_MARK);
     let units: Vec<u16> = stripped.unwrap_or(bytes).iter().map(|&byte| u16::from(byte)).collect();
     let mut properties = parse_units(&units)?;
@@ -105,6 +106,51 @@ where
     text
 }
 
+/// Sets entries in a text and leaves everything else of it as it is: comments, order, other keys.
+///
+/// `meant` returns what stands for a key and its other spellings; the keys of `changes` are such. The entry of a key that
+/// counts, the last one, is replaced where it stands; one that is not there comes at the end. [`parse`] of the result has
+/// these values in force, in the text's own encoding.
+pub fn merge(
+    text: &[u8],
+    changes: &[(&str, &str)],
+    meant: impl for<'a> Fn(&'a str) -> &'a str,
+) -> Result<Vec<u8>, MalformedEscape> {
+    let start = if text.starts_with(UTF8_BYTE_ORDER_MARK) { UTF8_BYTE_ORDER_MARK.len() } else { 0 };
+    let units: Vec<u16> = text[start..].iter().map(|&byte| u16::from(byte)).collect();
+    let mut entries: Vec<(String, Range<usize>)> = Vec::new();
+    for (line, place, logical) in logical_lines(&units) {
+        entries.push((unescape(split(&logical).0, line)?, place));
+    }
+    let (mut replaced, mut added) = (Vec::new(), String::new());
+    for &(key, value) in changes {
+        let entry = write([(key, value)]);
+        match entries.iter().rfind(|(written, _)| meant(written) == key) {
+            Some((_, place)) => replaced.push((place.clone(), entry)),
+            None => added.push_str(&entry),
+        }
+    }
+    // From the back, so that the places before stay where they are.
+    replaced.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
+    let mut merged = text.to_vec();
+    for (place, entry) in replaced {
+        merged.splice(start + place.start..start + place.end, entry.trim_end_matches('\n').bytes());
+    }
+    if !added.is_empty() {
+        if !merged.is_empty() && !merged.ends_with(b"\n") {
+            merged.push(b'\n');
+        }
+        let line = merged.strip_suffix(b"\n").unwrap_or(&merged);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.ends_with(b"\\") {
+            merged.push(b'\n'); // Else the first new line would go on with the last old one.
+        }
+        merged.extend_from_slice(added.as_bytes());
+    }
+    Ok(merged)
+}
+
+const UTF8_BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 const SPACE: u16 = b' ' as u16;
 const TAB: u16 = b'\t' as u16;
 const FORM_FEED: u16 = 0x0C;
@@ -127,7 +173,7 @@ fn is_line_end(unit: u16) -> bool {
 fn parse_units(units: &[u16]) -> Result<Properties, MalformedEscape> {
     let mut properties = Properties::default();
     let mut lines: HashMap<String, u32> = HashMap::new();
-    for (line, logical) in logical_lines(units) {
+    for (line, _, logical) in logical_lines(units) {
         let (key, value) = split(&logical);
         let entry = Property { line, key: unescape(key, line)?, value: unescape(value, line)? };
         if value.iter().any(|&unit| unit > 0x7F) {
@@ -146,46 +192,50 @@ fn parse_units(units: &[u16]) -> Result<Properties, MalformedEscape> {
     Ok(properties)
 }
 
-/// Joins continued lines and drops comments and empty lines; each result carries its first line's number.
-fn logical_lines(units: &[u16]) -> Vec<(u32, Vec<u16>)> {
+/// Joins continued lines and drops comments and empty lines; each result carries its first line's number and
+/// where its lines stand, the last line's end left out.
+fn logical_lines(units: &[u16]) -> Vec<(u32, Range<usize>, Vec<u16>)> {
     let mut lines = Vec::new();
     let mut logical: Vec<u16> = Vec::new();
-    let mut first = 1;
-    for (number, natural) in (1..).zip(natural_lines(units)) {
+    let (mut first, mut place) = (1, 0..0);
+    for (number, at) in (1..).zip(natural_lines(units)) {
+        let natural = &units[at.clone()];
         let blanks = natural.iter().take_while(|&&unit| is_blank(unit)).count();
         let content = &natural[blanks..];
         if logical.is_empty() {
-            first = number;
+            (first, place.start) = (number, at.start);
             if matches!(content.first(), None | Some(&(HASH | EXCLAMATION))) {
                 continue;
             }
         }
+        place.end = at.end;
         let backslashes = content.iter().rev().take_while(|&&unit| unit == BACKSLASH).count();
         if backslashes % 2 == 1 {
             logical.extend_from_slice(&content[..content.len() - 1]);
             continue;
         }
         logical.extend_from_slice(content);
-        lines.push((first, std::mem::take(&mut logical)));
+        lines.push((first, place.clone(), std::mem::take(&mut logical)));
     }
     if !logical.is_empty() {
-        lines.push((first, logical));
+        lines.push((first, place, logical));
     }
     lines
 }
 
-/// Cuts at `\n`, `\r` and `\r\n`.
-fn natural_lines(units: &[u16]) -> impl Iterator<Item = &[u16]> {
-    let mut rest = Some(units);
+/// Cuts at `\n`, `\r` and `\r\n`; returns where the lines are.
+fn natural_lines(units: &[u16]) -> impl Iterator<Item = Range<usize>> {
+    let mut start = Some(0);
     std::iter::from_fn(move || {
-        let text = rest?;
-        let Some(end) = text.iter().position(|&unit| is_line_end(unit)) else {
-            rest = None;
-            return Some(text);
+        let from = start?;
+        let Some(length) = units[from..].iter().position(|&unit| is_line_end(unit)) else {
+            start = None;
+            return Some(from..units.len());
         };
-        let pair = text[end] == CARRIAGE_RETURN && text.get(end + 1) == Some(&LINE_FEED);
-        rest = Some(&text[end + 1 + usize::from(pair)..]);
-        Some(&text[..end])
+        let end = from + length;
+        let pair = units[end] == CARRIAGE_RETURN && units.get(end + 1) == Some(&LINE_FEED);
+        start = Some(end + 1 + usize::from(pair));
+        Some(from..end)
     })
 }
 

@@ -196,6 +196,73 @@ fn precedence() {
     assert_eq!(settings.broker.origin("listenPort"), Some(&Origin::Flag("--set")));
 }
 
+/// Without a file, what administrators changed in former runs is weaker than anything said now; the roles alone keep to
+/// Apache's ways and do not read it.
+#[test]
+fn changes_of_former_runs() {
+    let data = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = data.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("broker/config/broker.properties", "brokerName=kept\nlistenPort=5000\nfileReservedTime=9\n");
+    write("namesrv/namesrv.properties", "orderMessageEnable=true\nlistenPort=6000\nserverSocketBacklog=7\n");
+    write("slave/config/broker.properties", "fileReservedTime=11\nbrokerName=other\nbrokerId=5\n");
+    let mut choices = Choices { data_dir: Some(data.path().to_owned()), slave: true, ..Choices::default() };
+    let resolve =
+        |choices: &Choices| Settings::resolve_on(&machine(), Role::Everything, choices.clone()).unwrap();
+    let settings = resolve(&choices);
+    assert_eq!((settings.broker.broker_name.as_str(), settings.broker_port), ("kept", 5000));
+    assert_eq!((settings.namesrv.order_message_enable, settings.namesrv_port), (true, 6000));
+    assert_eq!((settings.namesrv.server_socket_backlog, settings.broker.server_socket_backlog), (7, 1024));
+    let slave = &settings.slave.as_ref().unwrap().keys;
+    assert_eq!((slave.file_reserved_time, slave.broker_id, slave.listen_port), (11, 1, 5100));
+    choices.environment = vec![("RMQ_LITE_brokerName".to_owned(), "environment".to_owned())];
+    choices.broker_port = Some(3000);
+    choices.set = vec![("fileReservedTime".to_owned(), "8".to_owned())];
+    let settings = resolve(&choices);
+    assert_eq!((settings.broker.broker_name.as_str(), settings.broker_port), ("environment", 3000));
+    assert_eq!(settings.broker.file_reserved_time, 8);
+    let slave = &settings.slave.as_ref().unwrap().keys;
+    assert_eq!((slave.file_reserved_time, slave.broker_name.as_str()), (8, "environment"));
+    let kept = data.path().join("broker/config/broker.properties");
+    assert_eq!(settings.broker_config_path(), kept);
+
+    // A store that moves leaves the file where the next start looks for it.
+    let moved = "storePathRootDir=/elsewhere\nconsumerFallbehindThreshold=1\n";
+    write("broker/config/broker.properties", moved);
+    let settings = resolve(&choices);
+    assert_eq!(
+        (settings.broker.store_root(), settings.broker_config_path()),
+        (Path::new("/elsewhere"), kept)
+    );
+
+    write("broker/config/broker.properties", "fileReservedTime=soon\n");
+    let error = Settings::resolve_on(&machine(), Role::Everything, choices.clone()).unwrap_err().to_string();
+    assert!(error.contains("broker.properties:1: fileReservedTime=soon"), "{error}");
+    let file = file("brokerName=file\n");
+    choices = Choices {
+        config_file: Some(file.path().to_owned()),
+        slave: false,
+        environment: Vec::new(),
+        ..choices
+    };
+    let settings = resolve(&choices);
+    assert_eq!(settings.broker.broker_name, "file");
+    assert_eq!(
+        Path::new(&settings.namesrv.config_store_path),
+        file.path(),
+        "both are written to the file of -c"
+    );
+    assert_eq!(settings.broker_config_path(), file.path());
+    let alone = Choices {
+        set: vec![("storePathRootDir".to_owned(), data.path().join("broker").display().to_string())],
+        ..Choices::default()
+    };
+    assert!(Settings::resolve_on(&machine(), Role::Broker, alone).is_ok(), "and did not read what is wrong");
+}
+
 /// A broker alone takes its NameServers from `-n`, then the file, then the environment.
 #[test]
 fn name_servers_of_a_broker_alone() {

@@ -38,7 +38,7 @@ pub(super) struct House {
 /// A place for one broker.
 pub(super) struct Seat {
     house: House,
-    /// What the broker is started with; at a stop it becomes what was in force.
+    /// What the broker is started with; at a stop it becomes what administrators have set.
     keys: Mutex<BrokerKeys>,
     config_file: PathBuf,
     advertised_port: Option<u16>,
@@ -131,8 +131,7 @@ impl Seat {
             running.farewell().await;
             running.drain().await;
             running.end().await;
-            *self.keys.lock().unwrap_or_else(PoisonError::into_inner) =
-                BrokerKeys::clone(&running.broker.keys());
+            self.keep(running.broker.configured_keys());
             self.running.store(None);
         }
     }
@@ -147,6 +146,14 @@ impl Seat {
 
     fn keys(&self) -> BrokerKeys {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes what administrators have set for the next start, also what waits for it, if a broker can be started so.
+    fn keep(&self, mut keys: BrokerKeys) {
+        match keys.settle() {
+            Ok(_) => *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys,
+            Err(problem) => tracing::warn!("started again as before: {problem}"),
+        }
     }
 
     /// Puts a broker into the seat. Other tasks go on while its store recovers.

@@ -9,11 +9,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Disk, FileSystem, replace};
+use crate::config::properties;
 use crate::wire::fastjson;
 
 /// Largest file that is read; a hundred thousand topics take a fifth of it.
@@ -35,6 +37,14 @@ pub enum PersistError {
     /// A file could not be replaced.
     #[error(transparent)]
     Replace(#[from] super::Error),
+    /// A properties file that is to be changed cannot be understood.
+    #[error("{}: {problem}", path.display())]
+    Properties {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: properties::MalformedEscape,
+    },
     /// Neither the file nor its backup can be understood.
     #[error("{} and its .bak cannot be read: {problem}; repair one of them or move both away", path.display())]
     Broken {
@@ -76,6 +86,30 @@ pub fn save<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), Persist
 /// Replaces a file by this text; returns once it is on the disk.
 pub fn save_text(path: &Path, text: &str) -> Result<(), PersistError> {
     save_text_on(&Disk, path, text)
+}
+
+/// Sets keys in a properties file, which may be a person's own, and leaves everything else in it as it is; the former
+/// file stays as `.bak`. Returns once it is on the disk. [`properties::merge`] says what `changes` and `meant` are.
+pub fn merge_properties(
+    path: &Path,
+    changes: &[(&str, &str)],
+    meant: impl for<'a> Fn(&'a str) -> &'a str,
+) -> Result<(), PersistError> {
+    // The broker and the NameServer of one process may share a file.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let former = match fs::read(path) {
+        Ok(former) => Some(former),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+        Err(cause) => return Err(failed("read", path)(cause)),
+    };
+    let merged = properties::merge(former.as_deref().unwrap_or_default(), changes, meant)
+        .map_err(|problem| PersistError::Properties { path: path.to_owned(), problem })?;
+    // A start reads this file alone, so that it must be there at every moment.
+    if let Some(former) = former {
+        replace(&Disk, &beside(path, ".bak"), &former, None)?;
+    }
+    Ok(replace(&Disk, path, &merged, None)?)
 }
 
 fn save_text_on(disk: &dyn FileSystem, path: &Path, text: &str) -> Result<(), PersistError> {

@@ -18,4 +18,5 @@ mod registration;
 mod seats;
 mod store;
 mod tidy;
+mod updates;
 mod web;

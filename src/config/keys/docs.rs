@@ -20,7 +20,9 @@ Nothing has to be configured: `rmq-lite start` works as it is. Every RocketMQ ke
 1. `--set key=value`
 2. flags such as `--broker-port`, and their variables such as `RMQ_LITE_BROKER_PORT` (`rmq-lite start --help` lists them)
 3. variables such as `RMQ_LITE_listenPort`
-4. the file given with `-c`
+4. the file given with `-c`, or, where `rmq-lite start` got none, what `mqadmin updateBrokerConfig` and
+   `updateNamesrvConfig` changed in former runs (`broker/config/broker.properties` and `namesrv/namesrv.properties`
+   in the data directory)
 5. the defaults
 
 What differs from Apache:
@@ -32,7 +34,9 @@ What differs from Apache:
 - `storePathConsumeQueue`, `storePathIndex`, `storeCheckpoint` and `abortFile`, which Apache ignores, do what they say.
 - Some defaults are kinder. They are in the column \"fast\"; `--timings apache` brings back Apache's own.
 
-\"Live\" keys follow `mqadmin updateBrokerConfig` at once, the others after a restart.
+\"Live\" keys follow `mqadmin updateBrokerConfig` at once, the others after a restart. With `-c` both commands set the
+changed keys in that file, which keeps its other lines. A `broker` or `namesrv` alone that is started without `-c` keeps
+Apache's ways: it writes the changes to a file that its next start does not read.
 ";
 
 fn page() -> String {

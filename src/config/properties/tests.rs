@@ -133,3 +133,41 @@ fn many_keys() {
     assert_eq!((read.entries.len(), read.remarks.len()), (200_000, 100_000));
     assert!(read.effective().zip(100_000_u32..).all(|(entry, number)| entry.value == number.to_string()));
 }
+
+/// A text that a person wrote keeps all but the changed keys, wherever and however these stand in it.
+#[test]
+fn merging() {
+    fn same(written: &str) -> &str {
+        if written == "other-a" { "a" } else { written }
+    }
+    for (text, merged) in [
+        ("", "a=1\nb=two words\n"),
+        ("# mine \u{e9}\r\n a : 0\r\nc=3", "# mine \u{e9}\r\na=1\r\nc=3\nb=two words\n"),
+        ("b=\\\n  x\\\n  y\nother-a=0\n\n", "b=two words\na=1\n\n"),
+        ("a=5\nb=6\na=7\n", "a=5\nb=two words\na=1\n"),
+        ("a=0\nother-a=0\n#b=9", "a=0\na=1\n#b=9\nb=two words\n"),
+        ("c=3\\", "c=3\\\n\na=1\nb=two words\n"),
+        ("c=3\\\n", "c=3\\\n\na=1\nb=two words\n"),
+        ("\u{feff}a=0\n", "\u{feff}a=1\nb=two words\n"),
+    ] {
+        let found = merge(text.as_bytes(), &[("a", "1"), ("b", "two words")], same).unwrap();
+        assert_eq!(String::from_utf8(found).unwrap(), merged, "{text:?}");
+    }
+    assert!(merge(b"c\\u12=2", &[("a", "1")], same).is_err());
+}
+
+proptest! {
+    /// Whatever the text, a merged key has its value, and what was said of other keys still holds.
+    #[test]
+    fn merging_any_bytes(bytes in proptest::collection::vec(
+        proptest::sample::select(&b"ab=: \t\\\r\n#!\xFF"[..]), 0..60), value in "[ -~]{0,6}") {
+        if let Ok(before) = parse(&bytes) {
+            let merged = merge(&bytes, &[("a", &value), ("new", "n")], |written| written).unwrap();
+            let after = parse(&merged).unwrap();
+            prop_assert_eq!((after.get("a"), after.get("new")), (Some(&*value), Some("n")));
+            for entry in before.effective().filter(|entry| entry.key != "a") {
+                prop_assert_eq!(after.get(&entry.key), Some(&*entry.value));
+            }
+        }
+    }
+}
