@@ -77,6 +77,7 @@ use order_lock::QueueLocks;
 pub use pending::{DelayedMessage, HalfMessage, Pending};
 use pop::Pop;
 use register::Registration;
+pub use runtime::REFUSAL_KEY;
 use saving::Saving;
 use schedule::Schedule;
 use settings::InForce;
@@ -328,6 +329,18 @@ impl Broker {
     /// Says whether [`Broker::stop`] was called.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Says why messages are not taken now, in words for a person; `None` when they are. A slave, which takes them from its
+    /// master alone, is asked only whether it stops.
+    pub(crate) fn unready_reason(&self) -> Option<String> {
+        if self.is_stopping() {
+            return Some("the server is stopping".to_owned());
+        }
+        if self.slave.is_some() || self.store.is_writeable() {
+            return None;
+        }
+        Some(self.store.refusal_reason().unwrap_or_else(|| "the store takes no messages now".to_owned()))
     }
 
     /// Returns the configuration in force.

@@ -147,16 +147,8 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
         let refusal = "the broker is stopped";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, refusal).into_response();
     }
-    if let Some(broker) = broker {
-        let refusal = match broker.store.refusal_reason() {
-            _ if broker.is_stopping() => Some("the server is stopping".to_owned()),
-            Some(reason) => Some(reason),
-            None if !broker.store.is_writeable() => Some("the store takes no messages now".to_owned()),
-            None => None,
-        };
-        if let Some(refusal) = refusal {
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, refusal).into_response();
-        }
+    if let Some(refusal) = broker.and_then(|broker| broker.unready_reason()) {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, refusal).into_response();
     }
     Json(json!({"status": "ready"})).into_response()
 }

@@ -33,6 +33,9 @@ pub(super) fn get_broker_runtime_info(broker: &Arc<Broker>, _: Call<NoHeader>) -
     Ok(Reply::success().body(fastjson::to_string(&KVTable { table })))
 }
 
+/// The entry that is there while the broker takes no messages, and says why.
+pub const REFUSAL_KEY: &str = "refusalReason";
+
 type Table = BTreeMap<String, String>;
 
 fn put(table: &mut Table, key: &str, value: impl ToString) {
@@ -44,6 +47,10 @@ impl Broker {
     fn add_traffic(&self, table: &mut Table) {
         let now_ms = self.clock.now_ms();
         put(table, "brokerActive", !self.is_stopping());
+        if let Some(reason) = self.unready_reason() {
+            // Ours: what `rmq-lite ready` and `status` go by, and /readyz as well.
+            put(table, REFUSAL_KEY, reason);
+        }
         put(table, "brokerVersionDesc", VERSION_NAME);
         put(table, "brokerVersion", VERSION);
         put(table, "bootTimestamp", self.stats.boot_ms());
@@ -229,6 +236,20 @@ mod tests {
     use super::*;
     use crate::broker::kit::{Kit, refusal, text};
     use crate::wire::code::request;
+
+    /// Why messages are refused is told while they are, and only then; the probe over HTTP says the same.
+    #[tokio::test]
+    async fn refusals_are_told() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        for refusal in [None, Some("the volume is full"), None] {
+            kit.broker.store.forbid_puts(refusal);
+            let info = client.call(request::GET_BROKER_RUNTIME_INFO, &[], "").await;
+            let table: KVTable = fastjson::from_slice(&info.body).unwrap();
+            assert_eq!(table.table.get(REFUSAL_KEY).map(String::as_str), refusal);
+            assert_eq!(kit.broker.unready_reason().as_deref(), refusal);
+        }
+    }
 
     /// Every key that clusterList and brokerStatus read is there, in the form in which they read it.
     #[tokio::test]

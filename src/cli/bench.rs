@@ -36,6 +36,8 @@ use process::{Processes, own_cpu_us};
 use producer::{Plan, Producer};
 use report::{Cost, Report};
 
+use super::instance::name_servers;
+
 /// Queues that a new topic gets from an unconfigured client.
 const QUEUES: u32 = 4;
 /// When neither messages nor duration limit a load.
@@ -155,7 +157,11 @@ impl BenchOptions {
         let queues = amount.and_then(|it| it.queues);
         let found = match &target.broker {
             Some(broker) => Target { broker: resolve(broker).context("--broker")?, queues: None },
-            None => find_broker(&target.namesrv, &topic_name(&target.topic, topics, 0), queues)?,
+            None => find_broker(
+                &name_servers(target.namesrv.clone()),
+                &topic_name(&target.topic, topics, 0),
+                queues,
+            )?,
         };
         Ok(Self {
             broker: found.broker,

@@ -12,6 +12,7 @@ use rustix::process::{Signal, kill_process};
 
 use super::args::{Instance, InstanceArgs, ReadyArgs, StopArgs};
 use super::whereabouts::{self, find};
+use crate::broker::REFUSAL_KEY;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::remoting::client::Client;
@@ -37,9 +38,11 @@ pub(super) async fn ready(args: ReadyArgs) -> anyhow::Result<ExitCode> {
     loop {
         let asked =
             if args.any { ask_all(&clock).await } else { ask(&directory, &clock).await.map(|it| vec![it]) };
-        match asked {
+        let takes =
+            |servers: Vec<Asked>| servers.iter().try_for_each(Asked::takes_messages).map(|()| servers);
+        match asked.and_then(takes) {
             Ok(servers) => {
-                for (endpoints, _) in servers {
+                for Asked { endpoints, .. } in servers {
                     match (&endpoints.namesrv, &endpoints.broker) {
                         _ if args.json => println!("{}", serde_json::to_string(&endpoints)?),
                         (Some(address), _) => println!("ready: NameServer {address}"),
@@ -60,15 +63,20 @@ pub(super) async fn ready(args: ReadyArgs) -> anyhow::Result<ExitCode> {
 /// `rmq-lite status`: where a running server listens and how it is.
 pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
     let directory = args.instance.dir()?;
-    let (endpoints, runtime, code) = match ask(&directory, &Clock::new()).await {
-        Ok((endpoints, runtime)) => (endpoints, runtime, ExitCode::SUCCESS),
+    let asked = ask(&directory, &Clock::new()).await;
+    let ready = asked
+        .as_ref()
+        .map_err(|cause| format!("{cause:#}"))
+        .and_then(|asked| asked.takes_messages().map_err(|cause| format!("{cause:#}")));
+    let Asked { endpoints, runtime } = match asked {
+        Ok(asked) => asked,
         // Its process is there: a broker may have been stopped by order.
-        Err(cause) => {
-            let endpoints = find(&directory)?.endpoints;
-            eprintln!("rmq-lite: not ready: {cause:#}");
-            (endpoints, KVTable::default(), ExitCode::FAILURE)
-        }
+        Err(_) => Asked { endpoints: find(&directory)?.endpoints, runtime: KVTable::default() },
     };
+    if let Err(cause) = &ready {
+        eprintln!("rmq-lite: not ready: {cause}");
+    }
+    let code = if ready.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if args.json {
         let mut object = serde_json::to_value(&endpoints)?;
         object["runtime"] = serde_json::to_value(&runtime.table)?;
@@ -82,7 +90,12 @@ pub(super) async fn status(args: InstanceArgs) -> anyhow::Result<ExitCode> {
 /// What `status` tells a person.
 fn text(endpoints: &Endpoints, runtime: &KVTable) -> String {
     let figure = |key: &str| runtime.table.get(key).map_or("-", String::as_str);
-    let number = |key: &str| figure(key).parse::<f64>().unwrap_or(0.0);
+    let number = |key: &str| figure(key).parse::<f64>().ok();
+    let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    // As clusterList reckons it.
+    let today =
+        number("msgPutTotalTodayNow").zip(number("msgPutTotalTodayMorning")).map(|(now, then)| now - then);
+    let used = number("commitLogDiskRatio").map(|ratio| format!("{:.0} %", ratio * 100.0));
     // "[ 0 days, 0 hours, 7 minutes, 48 seconds ]": what is nothing yet is left out.
     let parts = figure("runtime").trim_matches(['[', ']', ' ']).split(", ");
     let running: Vec<_> =
@@ -112,19 +125,19 @@ fn text(endpoints: &Endpoints, runtime: &KVTable) -> String {
             "put",
             format!(
                 "{} today; {ten_seconds}/s in 10 s, {minute}/s in 1 min, {ten_minutes}/s in 10 min",
-                number("msgPutTotalTodayNow")
+                known(today.map(|today| today.to_string()))
             ),
         ),
         ("log", format!("from {} to {}", figure("commitLogMinOffset"), figure("commitLogMaxOffset"))),
         ("slaves", slaves),
-        ("disk used", format!("{:.0} %", number("commitLogDiskRatio") * 100.0)),
+        ("disk used", known(used)),
     ];
     lines.map(|(name, value)| format!("{name:<11}{value}\n")).concat()
 }
 
 /// `rmq-lite env`: lines for a shell's `eval`.
 pub(super) async fn env(args: InstanceArgs) -> anyhow::Result<ExitCode> {
-    let (endpoints, _) = ask(&args.instance.dir()?, &Clock::new()).await?;
+    let Asked { endpoints, .. } = ask(&args.instance.dir()?, &Clock::new()).await?;
     if args.json {
         println!("{}", serde_json::to_string(&endpoints.env)?);
     } else {
@@ -173,8 +186,24 @@ pub(super) fn name_servers(named: Option<String>) -> String {
     named.or_else(running).unwrap_or_else(|| "127.0.0.1:9876".to_owned())
 }
 
+/// A server that answers, and the figures of its broker.
+struct Asked {
+    endpoints: Endpoints,
+    runtime: KVTable,
+}
+
+impl Asked {
+    /// Fails with the reason when its broker refuses messages.
+    fn takes_messages(&self) -> anyhow::Result<()> {
+        match self.runtime.table.get(REFUSAL_KEY) {
+            Some(reason) => bail!("the broker takes no messages: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Asks every server that runs under a name; fails when one is not ready, and when there is none.
-async fn ask_all(clock: &Clock) -> anyhow::Result<Vec<(Endpoints, KVTable)>> {
+async fn ask_all(clock: &Clock) -> anyhow::Result<Vec<Asked>> {
     let mut asked = Vec::new();
     for directory in whereabouts::all() {
         asked.push(ask(&directory, clock).await?);
@@ -186,7 +215,7 @@ async fn ask_all(clock: &Clock) -> anyhow::Result<Vec<(Endpoints, KVTable)>> {
 }
 
 /// Asks the NameServer for a route and the broker for its figures, as a client would.
-async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<(Endpoints, KVTable)> {
+async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<Asked> {
     let (endpoints, life) = (find(directory)?.endpoints, Lifecycle::new());
     if let Some(address) = &endpoints.namesrv {
         let client =
@@ -213,7 +242,7 @@ async fn ask(directory: &Path, clock: &Clock) -> anyhow::Result<(Endpoints, KVTa
         }
         runtime = fastjson::from_slice(&answer.body)?;
     }
-    Ok((endpoints, runtime))
+    Ok(Asked { endpoints, runtime })
 }
 
 #[cfg(test)]
@@ -233,7 +262,8 @@ mod tests {
         for (key, value) in [
             ("runtime", "[ 0 days, 0 hours, 7 minutes, 48 seconds ]"),
             ("putTps", "1.5 0.3 0.0"),
-            ("msgPutTotalTodayNow", "15"),
+            ("msgPutTotalTodayMorning", "27"),
+            ("msgPutTotalTodayNow", "42"),
             ("commitLogMinOffset", "0"),
             ("commitLogMaxOffset", "4096"),
             ("commitLogDiskRatio", "0.868905269298735"),
@@ -251,6 +281,10 @@ mod tests {
             "console    -",
         ] {
             assert!(told.lines().any(|told| told == line), "{line}\n{told}");
+        }
+        let told = text(&endpoints, &KVTable::default());
+        for line in ["put        - today; -/s in 10 s, -/s in 1 min, -/s in 10 min", "disk used  -"] {
+            assert!(told.lines().any(|told| told == line), "of a broker that is stopped: {line}\n{told}");
         }
     }
 }

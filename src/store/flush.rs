@@ -183,6 +183,8 @@ impl Threads {
 
 /// Starts the flush, the room and the keeper thread.
 pub(crate) fn start_threads(store: &Arc<MessageStore>, lifecycle: &Lifecycle) -> Result<(), Error> {
+    // The keeper looks when there is something to keep; who asks whether messages are taken must hear it before the first.
+    store.check_disk_space();
     let no_thread = |name: &str| Error::io("start a thread for", std::path::Path::new(name));
     let flushing = Arc::clone(store);
     let body = move || {

@@ -291,6 +291,80 @@ fn a_server_is_found_by_its_name() {
     assert!(!home.path(".local").exists());
 }
 
+/// `ready` and `status` say what `/readyz` says: a broker whose volume is full answers everybody and takes no messages.
+#[test]
+fn a_full_volume_is_not_ready() {
+    struct Mounted(PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+    let home = Home::new();
+    let volume = Mounted(home.path("small"));
+    std::fs::create_dir(&volume.0).unwrap();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(&volume.0);
+    if !mount.output().is_ok_and(|done| done.status.success()) {
+        let is_strict = std::env::var_os("STRICT").is_some_and(|strict| strict == "1");
+        assert!(!is_strict, "only root can mount a volume");
+        println!("skipped: only root can mount a volume");
+        return;
+    }
+    let server = home.start(&["--data-dir", "small", "--headless"]);
+    let ready = home.run(&["ready", "--data-dir", "small"]);
+    assert_eq!(ready.status.code(), Some(1), "{}", out(&ready));
+    let reason = err(&ready);
+    assert!(
+        reason.contains("the broker takes no messages: the volume of ") && reason.contains("MiB left"),
+        "{reason}"
+    );
+    let status = home.run(&["status", "--data-dir", "small"]);
+    assert_eq!((status.status.code(), err(&status)), (Some(1), reason));
+    assert!(out(&status).contains(server.text("broker")), "{}", out(&status));
+    assert!(home.run(&["env", "--data-dir", "small"]).status.success());
+    server.terminate();
+}
+
+/// `bench` finds the server that runs here, or the one of NAMESRV_ADDR; each load gets through and says how long it took.
+#[test]
+fn bench_measures() {
+    let home = Home::new();
+    let here = home.start(&[]);
+    let elsewhere = home.start(&["--ephemeral", "--name", "elsewhere"]);
+    let both = format!("127.0.0.1:1;{}", elsewhere.text("namesrv"));
+    let bench = |words: &[&str], namesrv: Option<&str>| {
+        let mut command = home.program(&[&["bench"], words, &["--messages", "1000", "--json"]].concat());
+        let done = command.envs(namesrv.map(|list| ("NAMESRV_ADDR", list))).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {}", err(&done));
+        let told: Value = serde_json::from_str(&out(&done)).unwrap();
+        assert_eq!((&told["messages"], &told["errors"]), (&1000.into(), &0.into()), "{words:?}: {told}");
+        let of =
+            |part: &Value| ["p50_us", "p99_us", "p999_us", "max_us"].map(|key| part[key].as_f64().unwrap());
+        let times = of(&told);
+        assert!(times[0] > 0.0 && times.is_sorted(), "{words:?}: {told}");
+        if words[0] == "latency" {
+            let times = of(&told["acknowledged"]);
+            assert!(times[0] > 0.0 && times.is_sorted(), "{words:?}: {told}");
+        }
+        err(&done)
+    };
+    for namesrv in [None, Some(both.as_str())] {
+        bench(&["producer"], namesrv);
+        bench(&["consumer"], namesrv);
+    }
+    // It takes more than a second, and says each second how it is.
+    let latency = ["latency", "--rate", "800", "-t", "other"];
+    let progress = bench(&latency, None);
+    assert!(
+        progress.lines().count() > 0 && progress.lines().all(|line| line.contains(" msg/s  errors 0")),
+        "{progress}"
+    );
+    assert_eq!(bench(&[&latency[..], &["--quiet"]].concat(), Some(&both)), "");
+    elsewhere.terminate();
+    here.terminate();
+}
+
 /// `start` alone keeps its data below the user's, under `--name`, and says in a banner where everything is, with the lines
 /// that scripts look for in Apache's.
 #[tokio::test]
@@ -581,11 +655,12 @@ async fn roles_by_the_names_of_scripts() {
         until(namesrv.text("namesrv"), response::TOPIC_NOT_EXIST).await;
     }
 
+    let cores = std::thread::available_parallelism().unwrap().get();
     let all = properties(&out(&script("mqbroker", &["-c", "broker.conf", "-p"]).output().unwrap()));
     let important = properties(&out(&script("mqbroker", &["-c", "broker.conf", "-m"]).output().unwrap()));
     assert_eq!(
-        (&*all["brokerName"], &*all["pullMessageThreadPoolNums"]),
-        ("b", all["pullMessageThreadPoolNums"].as_str())
+        (&*all["brokerName"], &*all["pullMessageThreadPoolNums"], &*all["fileReservedTime"]),
+        ("b", &*(16 + 2 * cores).to_string(), "72")
     );
     assert_eq!((&*important["fileReservedTime"], important.get("pullMessageThreadPoolNums")), ("72", None));
     let keys = properties(&out(&script("mqnamesrv", &["-c", "ns.conf", "-p"]).output().unwrap()));

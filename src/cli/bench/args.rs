@@ -27,9 +27,10 @@ pub enum BenchArgs {
 /// Whom to load and how to tell the result.
 #[derive(Args, Clone, Debug)]
 pub struct TargetArgs {
-    /// NameServer to ask for the broker
-    #[arg(long, short = 'n', value_name = "HOST:PORT", default_value = "127.0.0.1:9876")]
-    pub(super) namesrv: String,
+    /// NameServers to ask for the broker, `host:port` separated by `;` [default: that of the server that runs here,
+    /// else 127.0.0.1:9876]
+    #[arg(long, short = 'n', value_name = "LIST", env = "NAMESRV_ADDR")]
+    pub(super) namesrv: Option<String>,
     /// Broker to connect to, without asking a NameServer
     #[arg(long, short = 'b', value_name = "HOST:PORT")]
     pub(super) broker: Option<String>,

@@ -154,8 +154,13 @@ pub(super) struct Target {
 /// may be created (`TBW102`). For a topic that is to get `queues` of its own the latter comes first, because being asked
 /// for may give a topic its number of queues.
 pub(super) fn find_broker(namesrv: &str, topic: &str, queues: Option<u32>) -> anyhow::Result<Target> {
-    let address = resolve(namesrv).context("--namesrv")?;
-    let mut connection = Connection::open(address).context("the NameServer does not answer")?;
+    let open = |address: &str| {
+        let address = resolve(address).context("--namesrv")?;
+        Connection::open(address).context("the NameServer does not answer")
+    };
+    let mut opened = namesrv.split(';').map(str::trim).filter(|address| !address.is_empty()).map(open);
+    let first = opened.next().context("--namesrv is empty")?;
+    let mut connection = first.or_else(|cause| opened.find_map(Result::ok).ok_or(cause))?;
     let mut candidates = [(topic, true), ("TBW102", false)];
     if queues.is_some() {
         candidates.reverse();
