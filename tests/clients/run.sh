@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests of rmq-lite with unmodified Apache clients: Java 5.3.3 and 4.9.8 (Maven, JDK 11 or newer), Go.
 #   RMQ_LITE_BIN=target/debug/rmq-lite tests/clients/run.sh [java-5.3.3|java-4.9.8|go|kill-loop]...
-# kill-loop, which is not in the usual run, kills the server ROUNDS times (50) under load.
+# Without arguments the three kinds of clients. kill-loop, which `make test` runs as well, kills the server ROUNDS times (50) under load.
 # STRICT=1: a missing tool is a failure, and so is a test that leaves itself out, unless its client lacks what it is about;
 # otherwise either is named and left out.
 set -uo pipefail

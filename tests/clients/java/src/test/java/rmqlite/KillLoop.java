@@ -27,8 +27,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Kill -9 under load, again and again: {@code mvn -q -B test -Dtest=KillLoop -Dkill.rounds=50 [-Dkill.seed=N]}. Not part of
- * the usual run. Producers are plain sockets with many sends in flight, so that the kill meets a broker in full work.
+ * Kill -9 under load, again and again: {@code mvn -q -B test -Dtest=KillLoop -Dkill.rounds=50 [-Dkill.seed=N]}. {@code mvn test}
+ * leaves it out, {@code make test} runs it. Producers are plain sockets with many sends in flight, so that the kill meets a
+ * broker in full work.
  */
 class KillLoop extends ClientTest {
     private static final int ROUNDS = Integer.getInteger("kill.rounds", 50);
