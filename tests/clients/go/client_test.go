@@ -424,6 +424,15 @@ func TestSqlFilter(t *testing.T) {
 	equal(t, "messages", all, sorted(r.bodies()))
 }
 
+// A consumer that is there before its topic gets the topic's first message, and those that follow, without waiting for
+// the half minute after which it would look for the topic again.
+func TestConsumerFirstTopicLater(t *testing.T) {
+	t.Parallel()
+	topic := unique("later")
+	received := consume(t, shared, unique("g"), topic, "*")
+	awaitAll(t, sendMany(t, newProducer(t, shared), topic, "m", 20), received)
+}
+
 // What a group has consumed does not come again after the server was stopped and started, and what it has not does.
 func TestOffsetsSurviveARestart(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -438,9 +439,7 @@ class MqadminTest extends ClientTest {
     /** Lists of topics and of groups are created from files. */
     @Test
     void listsAreCreated(@TempDir Path dir) throws Exception {
-        if (Oracle.client4()) {
-            return; // 5.x commands
-        }
+        Assumptions.assumeFalse(Oracle.client4(), "this client has no commands for lists");
         List<String> topics = List.of(Names.unique("adm"), Names.unique("adm"));
         List<String> groups = List.of(Names.unique("grp"), Names.unique("grp"));
         Path file = dir.resolve("list.json");
@@ -486,9 +485,7 @@ class MqadminTest extends ClientTest {
     /** haStatus shows the master and its slaves, of which there are none. */
     @Test
     void haStatusIsShown() {
-        if (Oracle.client4()) {
-            return; // a 5.x command
-        }
+        Assumptions.assumeFalse(Oracle.client4(), "this client has no haStatus");
         mqadmin("haStatus", "-b", broker).says("^#MasterAddr\\s+" + broker, "^#MasterCommitLogMaxOffset\\s+\\d+", "^#SlaveNum\\s+0",
             "^#InSyncSlaveNum\\s+0");
         mqadmin("haStatus", "-c", cluster).says("^#MasterAddr\\s+" + broker);
@@ -497,9 +494,7 @@ class MqadminTest extends ClientTest {
     /** haStatus shows a master's slave, up to date, and a slave's master; brokerStatus tells of replication, too. */
     @Test
     void haStatusShowsBothEnds() throws Exception {
-        if (Oracle.client4()) {
-            return; // a 5.x command
-        }
+        Assumptions.assumeFalse(Oracle.client4(), "this client has no haStatus");
         Server pair = closing(Server.own("--slave", "--slave-port", "0", "--set", "brokerRole=SYNC_MASTER"));
         Until.holds("the slave is in sync", SOON, () -> Mqadmin.run(pair, "haStatus", "-b", pair.broker()).matches("^#InSyncSlaveNum\\s+1"));
         String topic = Admin.of(pair).createTopic(pair, Names.unique("ha"), 1);
@@ -512,6 +507,32 @@ class MqadminTest extends ClientTest {
         Mqadmin.run(pair, "haStatus", "-b", slave.group(1)).says("^#MasterAddr\\s+127\\.[\\d.]+:\\d+", "^#CommitLogMaxOffset\\s+[1-9]\\d+",
             "^#TransferSpeed\\(KB/s\\)\\s+\\d");
         Mqadmin.run(pair, "brokerStatus", "-b", pair.broker()).says("^haInSyncSlaveNums\\s+: 1", "^haSlaveBehindBytes\\s+: 0");
+    }
+
+    /** What is deleted in a cluster is deleted, although its slaves are asked, too. */
+    @Test
+    void aClusterWithASlaveDeletes() throws Exception {
+        Server pair = closing(Server.own("--slave", "--slave-port", "0"));
+        Admin admin = Admin.of(pair);
+        String name = admin.api.examineBrokerClusterInfo().getClusterAddrTable().keySet().iterator().next();
+        String byApi = admin.createTopic(pair, Names.unique("api"), 1);
+        String byTool = admin.createTopic(pair, Names.unique("tool"), 1);
+        String group = Names.unique("g");
+        Mqadmin.run(pair, "updateSubGroup", "-c", name, "-g", group).says("success");
+        Matcher slave = Pattern.compile("^\\S+ +\\S+ +1 +(\\S+:\\d+)", Pattern.MULTILINE).matcher(Mqadmin.run(pair, "clusterList").output);
+        assertTrue(slave.find());
+        Until.holds("the slave has both topics", SOON,
+            () -> admin.api.getAllTopicConfig(slave.group(1), 3_000).getTopicConfigTable().keySet().containsAll(List.of(byApi, byTool)));
+        // As 5.3.3's deleteTopic(topic, cluster) asks, in either order.
+        admin.api.deleteTopicInBroker(Set.of(slave.group(1)), byApi);
+        admin.api.deleteTopicInBroker(Set.of(pair.broker(), slave.group(1)), byApi);
+        assertFalse(admin.api.getAllTopicConfig(pair.broker(), 3_000).getTopicConfigTable().containsKey(byApi));
+        Mqadmin.run(pair, "deleteTopic", "-c", name, "-t", byTool).says("delete topic .* success");
+        Mqadmin.run(pair, "deleteSubGroup", "-c", name, "-g", group).says("delete subscription group .* success");
+        Mqadmin topics = Mqadmin.run(pair, "topicList");
+        for (String gone : List.of(byTool, "%DLQ%" + group)) {
+            assertFalse(topics.matches("^" + Pattern.quote(gone) + "$"), topics::toString);
+        }
     }
 
     /** Every command of this mqadmin is proved in one of these tests, or the compatibility page says why it is refused. */

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -13,6 +14,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
@@ -33,6 +36,32 @@ class RestartTest extends ClientTest {
     /** After a stop and a start a group gets what it had not consumed and nothing that it had; all messages are there. */
     @Test
     void consumerOffsetsSurviveARestart() throws Exception {
+        consumedStaysConsumed((server, topic, group) ->
+            assertEquals(server.isApache() ? 143 : 0, server.stop(), "exit code of a stop by SIGTERM"));
+    }
+
+    /** So it is after kill -9, once the file has what was committed, which takes no more than half a second. */
+    @Test
+    void consumerOffsetsSurviveKill9() throws Exception {
+        consumedStaysConsumed((server, topic, group) -> {
+            Oracle.apacheFails(server, "offsets reach the disk every five seconds");
+            Until.holds("the offsets are in their file", SOON, () -> savedOffsets(server, topic, group) == 20);
+            server.kill9();
+        });
+    }
+
+    private interface Ending {
+        void of(Server server, String topic, String group) throws Exception;
+    }
+
+    /** Adds up the offsets of all queues that the broker's file has: {@code "topic@group":{0:5,1:5}}. */
+    private static long savedOffsets(Server server, String topic, String group) throws Exception {
+        String text = Files.readString(server.stored("config/consumerOffset.json")).replaceAll("\\s", "");
+        Matcher table = Pattern.compile("\"" + Pattern.quote(topic + "@" + group) + "\":\\{([^}]*)}").matcher(text);
+        return table.find() ? Pattern.compile(",").splitAsStream(table.group(1)).mapToLong(queue -> Long.parseLong(queue.split(":")[1])).sum() : 0;
+    }
+
+    private void consumedStaysConsumed(Ending ending) throws Exception {
         Server server = closing(Server.own());
         String topic = Admin.of(server).createTopic(server, Names.unique("restart"), 4);
         String group = Names.unique("g");
@@ -43,7 +72,7 @@ class RestartTest extends ClientTest {
         before.consumer.shutdown();
         List<String> between = send(server, topic, "between", 20);
 
-        assertEquals(server.isApache() ? 143 : 0, server.stop(), "exit code of a stop by SIGTERM");
+        ending.of(server, topic, group);
         server.startAgain();
         Received after = consume(server, group, topic, "*");
         after.awaitAll(between, SOON);

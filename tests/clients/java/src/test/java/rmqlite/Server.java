@@ -170,6 +170,11 @@ final class Server implements AutoCloseable {
         });
     }
 
+    /** A file below the broker's store, of a server with a data directory of its own. */
+    Path stored(String name) {
+        return dir.resolve("data/broker").resolve(name);
+    }
+
     /** The file that takes room on the server's disk, seen from outside its namespace. */
     Path filler() {
         return Path.of("/proc/" + process.pid() + "/root" + dir.resolve("data/filler"));
