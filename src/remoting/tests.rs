@@ -165,17 +165,80 @@ async fn answers_beyond_the_bound_are_not_forgotten() {
     }
 }
 
-/// Broken frames close their connection, and only theirs; a frame in single bytes is served.
+/// Log lines of this thread, from a test's tasks too, as long as the guard lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn record(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(lines)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A frame with this as its JSON header.
+fn frame_of(header: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.put_u32(4 + header.len() as u32);
+    frame.put_u32(header.len() as u32);
+    frame.put(header);
+    frame
+}
+
+/// Broken frames close their connection, and only theirs, with one line in the log that names the peer; a frame in
+/// single bytes is served.
 #[tokio::test]
 async fn broken_bytes() {
+    let log = Log::default();
+    let _recording = log.record();
     let rig = Rig::start().await;
     let client = rig.client().await;
-    for bytes in
-        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0, 3, 0], &[0x7f; 64], &[0, 0, 0, 8, 7, 0, 0, 1, 0, 0, 0, 0]]
-    {
+    let mut header_too_long = frame_of(b"{}");
+    header_too_long[7] = 3;
+    let mut another_serialization = frame_of(b"    ");
+    another_serialization[4] = 7;
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0, 0, 0, 3, 0],
+        &[0x7f; 64],
+        &another_serialization,
+        &header_too_long,
+        &frame_of(b""),
+        &frame_of(b"hello"),
+        &frame_of(b"[1]"),
+        &frame_of(b"{\"code\":1,\"opaque\":7"),
+        &frame_of(b"{\"code\":\"one\",\"opaque\":7}"),
+        &frame_of(b"{\"code\":1,\"remark\":\"\xff\xfe\"}"),
+        &frame_of(&[b'{'; 4096]),
+    ] {
         let mut stream = TcpStream::connect(rig.listener.address()).await.unwrap();
         stream.write_all(bytes).await.unwrap();
-        assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0, "{bytes:?}");
+        let said = stream.read(&mut [0; 16]).await.unwrap_or(0);
+        assert_eq!(said, 0, "{}", String::from_utf8_lossy(bytes));
+        let peer = stream.local_addr().unwrap().to_string();
+        let lines = log.lines();
+        let of_peer: Vec<_> = lines.iter().filter(|line| line.contains(&peer)).collect();
+        assert!(
+            matches!(&of_peer[..], [line] if line.contains("WARN") && line.contains("closed: ")),
+            "{lines:?}"
+        );
     }
     let mut slow = TcpStream::connect(rig.listener.address()).await.unwrap();
     let mut frame = BytesMut::new();

@@ -93,6 +93,113 @@ async fn refused_sends() {
     rig.server.stop().await;
 }
 
+/// A negative queue means any; a field of the wrong kind is named with what it must be.
+#[tokio::test]
+async fn fields_at_their_limits() {
+    let rig = Rig::start().await;
+    for queue_id in [-1, i32::MIN] {
+        let answer = rig.send("T", queue_id, "m", "").await;
+        assert_eq!(answer.code, response::SUCCESS, "{:?}", answer.remark);
+        let queue_id: i32 = answer.fields.get("queueId").unwrap().parse().unwrap();
+        assert!((0..4).contains(&queue_id));
+        let at = answer.fields.get("queueOffset").unwrap().parse().unwrap();
+        assert_eq!(bodies(&rig.ask(pull_request("T", queue_id, at, "*", 0)).await.body), ["m"]);
+    }
+    let send =
+        [("a", "p"), ("b", "T"), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "5"), ("h", "0")];
+    let pull = [
+        ("consumerGroup", "g"),
+        ("topic", "T"),
+        ("queueId", "0"),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "1"),
+        ("sysFlag", "4"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+        ("subVersion", "0"),
+    ];
+    for (code, fields, name, value) in [
+        (request::SEND_MESSAGE_V2, &send[..], "d", "four"),
+        (request::SEND_MESSAGE_V2, &send, "e", "0.5"),
+        (request::SEND_MESSAGE_V2, &send, "f", "2147483648"),
+        (request::SEND_MESSAGE_V2, &send, "g", "99999999999999999999"),
+        (request::SEND_BATCH_MESSAGE, &send, "h", "{}"),
+        (request::PULL_MESSAGE, &pull, "queueId", "zero"),
+        (request::PULL_MESSAGE, &pull, "queueOffset", "0x10"),
+        (request::PULL_MESSAGE, &pull, "maxMsgNums", "2147483648"),
+        (request::PULL_MESSAGE, &pull, "suspendTimeoutMillis", "1e3"),
+        (request::LITE_PULL_MESSAGE, &pull, "sysFlag", "true"),
+    ] {
+        let mut fields = fields.to_vec();
+        fields.iter_mut().find(|field| field.0 == name).unwrap().1 = value;
+        let answer = rig.ask(request(code, &fields).with_body("m")).await;
+        let remark = answer.remark.unwrap();
+        assert_eq!(answer.code, response::SYSTEM_ERROR, "{remark}");
+        assert!(
+            remark.contains(&format!("field {name}")) && remark.contains(&format!("'{value}'")),
+            "{remark}"
+        );
+    }
+    for queue_id in ["-1", "4", "2147483647"] {
+        let mut fields = pull;
+        fields[2].1 = queue_id;
+        let answer = rig.ask(request(request::PULL_MESSAGE, &fields)).await;
+        assert_eq!(answer.code, response::INVALID_PARAMETER, "{:?}", answer.remark);
+    }
+    rig.server.stop().await;
+}
+
+/// One message of a batch, with lengths of our choice.
+fn entry(total: i32, body_length: i32, body: &str, properties_length: i16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in [total, 0, 0, 0, body_length] {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+    bytes.extend_from_slice(body.as_bytes());
+    bytes.extend_from_slice(&properties_length.to_be_bytes());
+    bytes
+}
+
+/// A batch that is empty or lies about a length is refused whole, also when what lies comes last.
+#[tokio::test]
+async fn broken_batches() {
+    let rig = Rig::start().await;
+    let batch = |body: Vec<u8>| {
+        let mut request = send_request("T", 0, "").with_body(body);
+        request.code = request::SEND_BATCH_MESSAGE;
+        rig.ask(request)
+    };
+    let good = || entry(23, 1, "m", 0);
+    for lie in [
+        entry(22, 1, "m", 0),
+        entry(24, 1, "m", 0),
+        entry(0, 1, "m", 0),
+        entry(-1, 1, "m", 0),
+        entry(i32::MAX, 1, "m", 0),
+        entry(23, 2, "m", 0),
+        entry(23, -1, "m", 0),
+        entry(23, i32::MAX, "m", 0),
+        entry(23, 1, "m", 1),
+        entry(23, 1, "m", -1),
+        good()[..22].to_vec(),
+        vec![0],
+    ] {
+        for body in [lie.clone(), [good(), lie.clone()].concat()] {
+            let answer = batch(body).await;
+            let remark = answer.remark.unwrap();
+            assert_eq!(answer.code, response::MESSAGE_ILLEGAL, "{lie:?}: {remark}");
+            assert!(remark.contains("the batch's body is broken"), "{lie:?}: {remark}");
+        }
+    }
+    let empty = batch(Vec::new()).await;
+    assert_eq!(empty.code, response::MESSAGE_ILLEGAL);
+    assert!(empty.remark.unwrap().contains("the batch is empty"));
+    let max = rig.ask(request(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")])).await;
+    assert_eq!(max.fields.get("offset"), Some("0"), "nothing of them is stored");
+    assert_eq!(batch([good(), good()].concat()).await.code, response::SUCCESS);
+    rig.server.stop().await;
+}
+
 /// After a clean stop the same directory has the same messages and offsets.
 #[tokio::test]
 async fn there_again_after_a_restart() {
