@@ -231,6 +231,10 @@ impl Broker {
             faults,
             store,
         };
+        if broker.slave.is_none() && broker.keys().is_explicit("defaultTopicQueueNums") {
+            // The file has the queues of a former start.
+            broker.topics.set_default_queue_nums(broker.keys().default_topic_queue_nums);
+        }
         if let Some(saved) = persist::load(&broker.config_dir.join(OFFSETS_FILE))? {
             broker.offsets.restore(saved);
         }
@@ -362,6 +366,14 @@ impl Broker {
             self.address.rcu(|address| address.changed(host.cloned(), port));
         }
         self.topics.set_auto_create(keys.auto_create_topic_enable);
+        let allowed_now = keys.auto_create_topic_enable && !before.auto_create_topic_enable;
+        let another_number = keys.default_topic_queue_nums != before.default_topic_queue_nums;
+        // A slave has its master's topics.
+        if self.slave.is_none()
+            && (another_number || allowed_now && self.topics.get(name::AUTO_CREATE_TOPIC).is_none())
+        {
+            self.topics.set_default_queue_nums(keys.default_topic_queue_nums);
+        }
         if keys.broker_permission != before.broker_permission {
             self.topics.touch();
         }
@@ -558,6 +570,7 @@ pub fn store_options(keys: &BrokerKeys, store_host: SocketAddr) -> StoreOptions 
         max_message_bytes: keys.max_message_size as usize,
         delete_when: keys.delete_when.clone(),
         file_reserved_time_hours: keys.file_reserved_time as u64,
+        delete_file_batch_max: keys.delete_file_batch_max as usize,
         disk_max_used_space_ratio: keys.disk_max_used_ratio(),
         clean_file_forcibly_enable: keys.clean_file_forcibly_enable,
         clean_resource_interval_ms: keys.clean_resource_interval as u64,

@@ -23,7 +23,7 @@ use crate::store::{GetMessageStatus, QueueOffset, QueueSlot, ReadLimits, ReadOut
 use crate::wire::body::group::SubscriptionGroupConfig;
 use crate::wire::body::heartbeat::MessageModel;
 use crate::wire::body::topic::TopicConfig;
-use crate::wire::code::response;
+use crate::wire::code::{request, response};
 use crate::wire::command::{Body, Reply};
 use crate::wire::fields::{FieldText, detached};
 use crate::wire::header::pull::PullMessageRequestHeader;
@@ -239,6 +239,12 @@ fn check(
     if keys.broker_permission & perm::READ == 0 {
         return Err(no_permission(format!(
             "the broker[{}] pulling message is forbidden",
+            broker.address().host()
+        )));
+    }
+    if call.code == request::LITE_PULL_MESSAGE && !keys.lite_pull_message_enable {
+        return Err(no_permission(format!(
+            "the broker[{}] for lite pull consumer is forbidden",
             broker.address().host()
         )));
     }
@@ -479,7 +485,6 @@ impl Pull {
 mod tests {
     use super::*;
     use crate::broker::kit::{Kit, RawClient, refusal};
-    use crate::wire::code::{request, response};
     use crate::wire::command::Command;
     use crate::wire::message::MessageRecord;
 
@@ -515,6 +520,33 @@ mod tests {
     fn bodies(answer: &Command) -> Vec<&str> {
         let records = MessageRecord::decode_all(&answer.body).map(|record| record.unwrap().body);
         records.map(|body| std::str::from_utf8(body).unwrap()).collect()
+    }
+
+    /// Code 361 is refused when `litePullMessageEnable` says so, and plain pulls are not.
+    #[tokio::test]
+    async fn lite_pulls_may_be_refused() {
+        let (kit, mut client) = start().await;
+        kit.put("T", 0, &["one"], "");
+        let fields = [
+            ("consumerGroup", "g"),
+            ("topic", "T"),
+            ("queueId", "0"),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "32"),
+            ("sysFlag", "4"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "0"),
+            ("subVersion", "1"),
+            ("subscription", "*"),
+        ];
+        let answer = client.call(request::LITE_PULL_MESSAGE, &fields, "").await;
+        assert_eq!(bodies(&answer), ["one"]);
+        let off = "litePullMessageEnable=false";
+        assert_eq!(refusal(&client.call(request::UPDATE_BROKER_CONFIG, &[], off).await), (0, ""));
+        let answer = client.call(request::LITE_PULL_MESSAGE, &fields, "").await;
+        let remark = "the broker[127.0.0.1] for lite pull consumer is forbidden";
+        assert_eq!(refusal(&answer), (response::NO_PERMISSION, remark));
+        assert_eq!(bodies(&client.call(request::PULL_MESSAGE, &fields, "").await), ["one"]);
     }
 
     /// A pull gets what its group's expression, or its own, lets through, and goes on behind the rest.

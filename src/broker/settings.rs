@@ -284,6 +284,28 @@ mod tests {
         );
     }
 
+    /// The topic that new ones inherit from follows the two keys that say whether it is there and what it gives.
+    #[tokio::test]
+    async fn the_default_topic_follows() {
+        let kit = Kit::start(&[("autoCreateTopicEnable", "false")]).await;
+        let mut client = kit.client().await;
+        let queues = |kit: &Kit| kit.broker.topics.get("TBW102").map(|topic| topic.write_queue_nums);
+        for (body, number) in [
+            ("defaultTopicQueueNums=3", None),
+            ("autoCreateTopicEnable=true", Some(3)),
+            ("defaultTopicQueueNums=2", Some(2)),
+        ] {
+            assert_eq!(client.call(request::UPDATE_BROKER_CONFIG, &[], body).await.code, 0);
+            assert_eq!(queues(&kit), number, "{body}");
+        }
+        assert_eq!(client.send_message("T", 0, "body", "").await.code, 0);
+        assert_eq!(kit.broker.topics.get("T").unwrap().write_queue_nums, 2);
+        let kit = kit.restart(&[]).await;
+        assert_eq!(queues(&kit), Some(2), "as it was saved");
+        let kit = kit.restart(&[("defaultTopicQueueNums", "5")]).await;
+        assert_eq!(queues(&kit), Some(5), "as it was said");
+    }
+
     /// What `--advertise` said stays until an administrator says something else of the same thing.
     #[tokio::test]
     async fn a_changed_port_keeps_the_host() {

@@ -173,7 +173,12 @@ fn delete(broker: &Arc<Broker>, topic: &str) -> Result<(), Refusal> {
     }
     refuse_system_topic(broker, topic)?;
     let mut topics = vec![topic.to_owned()];
-    for group in broker.offsets.groups_of_topic(topic) {
+    let groups = if broker.keys().clear_retry_topic_when_delete_topic {
+        broker.offsets.groups_of_topic(topic)
+    } else {
+        Vec::new()
+    };
+    for group in groups {
         let retries = [
             format!("{}{group}_{topic}", name::RETRY_PREFIX),
             format!("{}{group}+{topic}", name::RETRY_PREFIX),

@@ -70,6 +70,8 @@ pub struct StoreOptions {
     pub delete_when: String,
     /// `fileReservedTime`: hours since its last write after which a file is old.
     pub file_reserved_time_hours: u64,
+    /// `deleteFileBatchMax`: commit-log files that go in one round.
+    pub delete_file_batch_max: usize,
     /// `diskMaxUsedSpaceRatio`: percent of the disk above which old files are deleted at any hour.
     pub disk_max_used_space_ratio: u32,
     /// `cleanFileForciblyEnable`: whether files are deleted before their time when the disk is nearly full.
@@ -138,6 +140,7 @@ impl StoreOptions {
             max_message_bytes: 4 << 20,
             delete_when: "04".to_owned(),
             file_reserved_time_hours: 72,
+            delete_file_batch_max: 10,
             disk_max_used_space_ratio: 75,
             clean_file_forcibly_enable: true,
             clean_resource_interval_ms: 10_000,

@@ -2,7 +2,7 @@
 //! `CleanConsumeQueueService`.
 //!
 //! A commit-log file goes when its last change is longer ago than the reserved time, at the configured hours, or at
-//! any hour when the disk is filling up or a person asks. The last file never goes. Unlike the reference, files
+//! any hour when the disk is filling up or a person asks; a round takes at most `deleteFileBatchMax`. The last file never goes. Unlike the reference, files
 //! before their time are deleted only when messages would otherwise soon be refused; and a file that is being
 //! read is deleted at once, since its readers keep their mapping. There it stays until they are done, or is taken from
 //! them after `destroyMapedFileIntervalForcibly` (`MappedFileQueue.retryDeleteFirstFile`); here its bytes are freed
@@ -13,8 +13,6 @@ use std::time::UNIX_EPOCH;
 
 use super::{Error, MessageStore, Refusal, StoreOptions};
 
-/// Commit-log files deleted in one round.
-const DELETE_FILES_BATCH_MAX: usize = 10;
 const HOUR_MS: i64 = 3_600_000;
 
 /// How much a round may delete.
@@ -90,7 +88,7 @@ impl MessageStore {
                 kept => kept?,
             }
         }
-        while deleted < DELETE_FILES_BATCH_MAX {
+        while deleted < options.delete_file_batch_max {
             if !is_due(scope) || !files.remove_first()? {
                 break;
             }

@@ -181,6 +181,27 @@ impl TopicTable {
         self.auto_create.store(allowed, Ordering::Relaxed);
     }
 
+    /// Gives the topic that new ones inherit from this many queues; makes it if it is missing and new ones may be made.
+    ///
+    /// On the reference it keeps the queues of the first start.
+    pub fn set_default_queue_nums(&self, queue_nums: i32) {
+        let state = self.lock();
+        let known = self.get(name::AUTO_CREATE_TOPIC);
+        let config = match known.as_deref() {
+            Some(known) if (known.read_queue_nums, known.write_queue_nums) == (queue_nums, queue_nums) => {
+                return;
+            }
+            Some(known) => TopicConfig {
+                read_queue_nums: queue_nums,
+                write_queue_nums: queue_nums,
+                ..TopicConfig::clone(known)
+            },
+            None if self.auto_create.load(Ordering::Relaxed) => auto_create_topic(queue_nums),
+            None => return,
+        };
+        self.put(state, config);
+    }
+
     /// Returns a topic, also a provisional one.
     #[inline]
     pub fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
@@ -571,6 +592,10 @@ fn check(config: &TopicConfig) -> Result<(), String> {
 }
 
 /// Lists the topics that every broker has (`TopicConfigManager.init`).
+fn auto_create_topic(queue_nums: i32) -> TopicConfig {
+    TopicConfig::new(name::AUTO_CREATE_TOPIC, queue_nums, perm::INHERIT | perm::READ | perm::WRITE)
+}
+
 fn own_topics(options: &TopicOptions) -> Vec<TopicConfig> {
     const OPEN: i32 = perm::READ | perm::WRITE;
     let usable = |usable: bool| if usable { perm::INHERIT | OPEN } else { perm::INHERIT };
@@ -590,7 +615,7 @@ fn own_topics(options: &TopicOptions) -> Vec<TopicConfig> {
         TopicConfig::new(name::TRANS_OP_HALF_TOPIC, 1, OPEN),
     ];
     if options.auto_create {
-        own.push(TopicConfig::new(name::AUTO_CREATE_TOPIC, options.default_queue_nums, usable(true)));
+        own.push(auto_create_topic(options.default_queue_nums));
     }
     if options.timer {
         own.push(TopicConfig::new(name::TIMER_TOPIC, 1, OPEN));

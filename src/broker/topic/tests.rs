@@ -446,6 +446,30 @@ async fn deleted_by_request() {
     assert_eq!(unknown.code, 0, "deleting what is not there succeeds");
 }
 
+/// Topics of type MIXED are made where `enableMixedMessageType` allows them.
+#[tokio::test]
+async fn mixed_topics_may_be_allowed() {
+    let kit = Kit::start(&[("enableMixedMessageType", "true")]).await;
+    let mut client = kit.client().await;
+    let fields = [&NEW[..], &[("attributes", "+message.type=MIXED")]].concat();
+    assert_eq!(client.call(request::UPDATE_AND_CREATE_TOPIC, &fields, "").await.code, 0);
+    assert_eq!(kit.broker.topics.get("T").unwrap().attributes["message.type"], "MIXED");
+}
+
+/// What POP retries of a topic stays when `clearRetryTopicWhenDeleteTopic` says so.
+#[tokio::test]
+async fn deleted_without_its_retries() {
+    let kit = Kit::start(&[("clearRetryTopicWhenDeleteTopic", "false")]).await;
+    let mut client = kit.client().await;
+    client.call(request::UPDATE_AND_CREATE_TOPIC, &NEW, "").await;
+    kit.broker.groups.get_or_create("g", true);
+    let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "0")];
+    assert_eq!(client.call(request::UPDATE_CONSUMER_OFFSET, &commit, "").await.code, 0);
+    kit.broker.topics.create_internal("%RETRY%g_T", 1, 6, false);
+    assert_eq!(client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], "").await.code, 0);
+    assert!(kit.broker.topics.get("T").is_none() && kit.broker.topics.get("%RETRY%g_T").is_some());
+}
+
 /// A deleted topic does not come back with a start, after a stop or a kill, though its messages are the log's last.
 #[tokio::test]
 async fn deleted_for_good() {

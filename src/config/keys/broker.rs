@@ -144,17 +144,18 @@ key_table! {
             compressed_register: bool = false, "compressedRegister", restart, WORKS, "compresses the topics in a registration";
 
             // Topics and groups.
-            default_topic_queue_nums: i32 = 8, limit Limit::Range(1, 65_535), "defaultTopicQueueNums", live, WORKS, "upper limit for the queues of a topic that is created by sending to it";
+            default_topic_queue_nums: i32 = 8, limit Limit::Range(1, 65_535), "defaultTopicQueueNums", live, WORKS, "upper limit for the queues of a topic that is created by sending to it: the queues of TBW102, which keep their number while nobody sets the key";
             auto_create_topic_enable: bool = true, "autoCreateTopicEnable", live, WORKS, "creates a topic when somebody sends to it";
             cluster_topic_enable: bool = true, "clusterTopicEnable", restart, WORKS, "makes a topic with the cluster's name";
             broker_topic_enable: bool = true, "brokerTopicEnable", restart, WORKS, "makes a topic with the broker's name";
             auto_create_subscription_group: bool = true, "autoCreateSubscriptionGroup", live, WORKS, "creates a consumer group when it is first used";
             enable_create_sys_group: bool = true, "enableCreateSysGroup", restart, idle("the groups of RocketMQ's own tools may always be made"), "makes the groups of RocketMQ's own tools at the start";
             validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic", live, WORKS, "refuses to create or change system topics by request";
-            enable_mixed_message_type: bool = false, "enableMixedMessageType", live, idle(PROXY), "lets topics take messages of every type";
+            enable_mixed_message_type: bool = false, "enableMixedMessageType", live, WORKS, "lets topics be of type MIXED, which take messages of every type";
             trace_topic_enable: bool = false, fast true, "traceTopicEnable", restart, WORKS, "makes the topic for message traces";
             msg_trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".into(), limit NOT_EMPTY, "msgTraceTopicName", restart, WORKS, "name of the topic for message traces";
             trace_on: bool = true, "traceOn", live, WORKS, "send answers ask producers to trace";
+            clear_retry_topic_when_delete_topic: bool = true, "clearRetryTopicWhenDeleteTopic", live, WORKS, "deletes with a topic the topics that hold what POP retries of it";
 
             // Sending.
             max_message_size: i32 = 4_194_304, limit POSITIVE, "maxMessageSize", live, WORKS, "largest message body in bytes";
@@ -173,6 +174,7 @@ key_table! {
             transaction_op_batch_interval: i32 = 3_000, limit POSITIVE, "transactionOpBatchInterval", live, idle(ENDED), "milliseconds that finished half messages are gathered before they are recorded";
 
             // Pulling.
+            lite_pull_message_enable: bool = true, "litePullMessageEnable", live, WORKS, "answers requests of code 361, with which lite pull consumers may pull";
             long_polling_enable: bool = true, "longPollingEnable", live, WORKS, "holds a pull that finds nothing until a message comes or its time is over";
             short_polling_time_mills: i64 = 1_000, limit POSITIVE_LONG, "shortPollingTimeMills", live, WORKS, "milliseconds to hold a pull when longPollingEnable is off";
             pull_batch_max_message_count: i32 = 160, limit POSITIVE, "pullBatchMaxMessageCount", live, idle("Apache reads it nowhere either; a pull gets at most 1024 messages"), "messages that one pull may ask for";
@@ -247,7 +249,7 @@ key_table! {
             disk_space_clean_forcibly_ratio: i32 = 85, limit RATIO, "diskSpaceCleanForciblyRatio", live, idle(DISK_GUARD), "per cent of the disk in use from which files are deleted before they expire";
             disk_space_warning_level_ratio: i32 = 90, limit RATIO, "diskSpaceWarningLevelRatio", live, idle(DISK_GUARD), "per cent of the disk in use from which Apache refuses writes";
             clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", live, WORKS, "allows deleting files before they expire when the disk is nearly full";
-            delete_file_batch_max: i32 = 10, limit POSITIVE, "deleteFileBatchMax", live, idle("one round deletes every expired file"), "files that one round deletes";
+            delete_file_batch_max: i32 = 10, limit POSITIVE, "deleteFileBatchMax", live, WORKS, "commit-log files that one round deletes";
             clean_resource_interval: i32 = 10_000, limit POSITIVE, "cleanResourceInterval", live, WORKS, "milliseconds between rounds of deletion";
             delete_commit_log_files_interval: i32 = 100, limit NATURAL, "deleteCommitLogFilesInterval", live, idle(UNLINK), "milliseconds between two deletions of commit-log files";
             delete_consume_queue_files_interval: i32 = 100, limit NATURAL, "deleteConsumeQueueFilesInterval", live, idle(UNLINK), "milliseconds between two deletions of consume-queue files";
@@ -331,7 +333,6 @@ key_table! {
             "broadcastOffsetExpireSecond": i64 = 120, OWN_BROKER;
             "broadcastOffsetExpireMaxSecond": i64 = 300, OWN_BROKER;
             "realTimeNotifyConsumerChange": bool = true, OWN_BROKER;
-            "litePullMessageEnable": bool = true, OWN_BROKER;
             "consumerOffsetUpdateVersionStep": i64 = 500, OWN_BROKER;
             "useStaticSubscription": bool = false, OWN_BROKER;
             "enableCleanExpiredOffset": bool = false, OWN_BROKER;
@@ -465,7 +466,6 @@ key_table! {
             "skipWhenCKRePutReachMaxTimes": bool = false, POP;
             "appendAckAsync": bool = false, POP;
             "appendCkAsync": bool = false, POP;
-            "clearRetryTopicWhenDeleteTopic": bool = true, POP;
             "transactionMetricFlushInterval": i64 = 3000, STATS;
             "delayOffsetUpdateVersionStep": i64 = 200, KINDS;
             "allowRecallWhenBrokerNotWriteable": bool = true, KINDS;

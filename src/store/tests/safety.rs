@@ -269,6 +269,45 @@ fn old_files_are_deleted_under_a_reader() {
     assert_eq!(store.max_offset_in_queue("T", 0), QueueOffset(200));
 }
 
+/// The keeper deletes what is old at the hours of `deleteWhen`, and at any hour when more of the disk is used than
+/// `diskMaxUsedSpaceRatio` says; no more files in one round than `deleteFileBatchMax` says.
+#[test]
+fn the_keeper_deletes_at_its_hour_or_for_room() {
+    let (_dir, disk, store, _faults, clock) = moody(|options| {
+        options.delete_when = "never".into();
+        options.delete_file_batch_max = 2;
+    });
+    for _ in 0..100 {
+        put(&store, "T", 0, &"b".repeat(1_000));
+    }
+    clock.travel(std::time::Duration::from_hours(73));
+    let begins = || store.min_physical_offset().0;
+    let change = |change: &dyn Fn(&mut StoreOptions)| {
+        let mut options = StoreOptions::clone(&store.options());
+        change(&mut options);
+        store.set_options(options);
+    };
+    let file_bytes = store.options().commit_log_file_bytes as i64;
+    store.retain();
+    assert_eq!(begins(), 0, "it is not the hour");
+    let now =
+        jiff::Timestamp::from_millisecond(clock.now_ms()).unwrap().to_zoned(jiff::tz::TimeZone::system());
+    // The hour may end meanwhile.
+    change(&|options| options.delete_when = format!("{:02};{}", now.hour(), (now.hour() + 1) % 24));
+    store.retain();
+    assert_eq!(begins(), 2 * file_bytes, "two files a round");
+    change(&|options| options.delete_when = format!("{}", (now.hour() + 12) % 24));
+    store.retain();
+    assert_eq!(begins(), 2 * file_bytes, "it is not the hour any more");
+    disk.free_bytes.store(20 << 30, Ordering::SeqCst); // 80 % used
+    change(&|options| options.disk_max_used_space_ratio = 85);
+    store.retain();
+    assert_eq!(begins(), 2 * file_bytes);
+    change(&|options| options.disk_max_used_space_ratio = 75);
+    store.retain();
+    assert_eq!(begins(), 4 * file_bytes);
+}
+
 /// A queue all of whose messages are gone keeps its offsets, until somebody asks for such queues to be removed.
 #[test]
 fn an_expired_queue_is_removed_on_request() {
