@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::broker::Broker;
 use crate::broker::name;
+use crate::broker::pop::receipt::normal_topic;
 use crate::ha::master::SlaveView;
 use crate::remoting::Routes;
 use crate::wire::body::heartbeat::ConsumeType;
@@ -69,6 +70,7 @@ fn broker_gauges(sheet: &mut Sheet<'_>, broker: &Broker, routes: &[Arc<Routes<Br
 
 fn traffic(sheet: &mut Sheet<'_>, broker: &Broker) {
     let (mut messages_in, mut bytes_in, mut messages_out, mut bytes_out) = (vec![], vec![], vec![], vec![]);
+    let mut dead = vec![];
     for (topic, stats) in broker.stats.topics() {
         let system = broker.topics.is_system(&topic);
         let (messages, bytes) = stats.stored();
@@ -78,16 +80,21 @@ fn traffic(sheet: &mut Sheet<'_>, broker: &Broker) {
             bytes_in.push((labels, bytes));
         }
         for (group, stats) in stats.groups() {
-            let (messages, bytes) = stats.handed_out();
-            if messages > 0 {
-                let system = system || name::is_system_group(&group);
-                let labels = vec![
+            let system = system || name::is_system_group(&group);
+            let labels = || {
+                vec![
                     ("topic", topic.to_string()),
                     ("consumer_group", group.to_string()),
                     ("is_system", system.to_string()),
-                ];
-                messages_out.push((labels.clone(), messages));
-                bytes_out.push((labels, bytes));
+                ]
+            };
+            let (messages, bytes) = stats.handed_out();
+            if messages > 0 {
+                messages_out.push((labels(), messages));
+                bytes_out.push((labels(), bytes));
+            }
+            if stats.dead_letters() > 0 {
+                dead.push((labels(), stats.dead_letters()));
             }
         }
     }
@@ -95,6 +102,7 @@ fn traffic(sheet: &mut Sheet<'_>, broker: &Broker) {
     sheet.counter("rocketmq_messages_out", "Messages handed to consumers", messages_out);
     sheet.counter("rocketmq_throughput_in", "Bytes of messages stored", bytes_in);
     sheet.counter("rocketmq_throughput_out", "Bytes of messages handed to consumers", bytes_out);
+    sheet.counter("rocketmq_send_to_dlq_messages", "Messages that became dead letters", dead);
 }
 
 fn connections(sheet: &mut Sheet<'_>, broker: &Broker) {
@@ -131,23 +139,38 @@ fn client(language: code::LanguageCode, version: i32) -> Labels {
 }
 
 fn lag(sheet: &mut Sheet<'_>, broker: &Broker) {
-    let rows = broker.lags().into_iter().map(|lag| {
+    let now_ms = broker.clock.now_ms();
+    // Messages not consumed, in flight and ready; ages of the oldest one not consumed, and not handed out.
+    let mut rows: BTreeMap<Labels, [i64; 5]> = BTreeMap::new();
+    for lag in broker.lags() {
         let system = broker.topics.is_system(&lag.topic) || name::is_system_group(&lag.group);
-        // As on the reference a group's retries count for the topic of that name, marked as retries.
+        // As on the reference retries of popped messages count for their topic, marked as retries; those of a group that
+        // pulls, which the reference leaves out, for the topic in which they are.
+        let topic = normal_topic(&lag.topic, &lag.group).to_owned();
         let labels = vec![
             ("is_retry", lag.topic.starts_with(name::RETRY_PREFIX).to_string()),
             ("is_system", system.to_string()),
-            ("topic", lag.topic),
+            ("topic", topic),
             ("consumer_group", lag.group),
         ];
-        (labels, lag.messages)
-    });
-    sheet.gauge(
-        "rocketmq_consumer_lag_messages",
-        "Messages not consumed yet",
-        None,
-        rows.collect::<Vec<_>>(),
-    );
+        let age_ms = |oldest_ms: Option<i64>| oldest_ms.map_or(0, |oldest_ms| (now_ms - oldest_ms).max(0));
+        let row = rows.entry(labels).or_default();
+        for (sum, more) in row.iter_mut().zip([lag.messages, lag.in_flight, lag.ready]) {
+            *sum += more;
+        }
+        row[3] = row[3].max(age_ms(lag.oldest_ms));
+        row[4] = row[4].max(age_ms(lag.oldest_ready_ms));
+    }
+    let milliseconds = || Some(Unit::Other("milliseconds".to_owned()));
+    for (at, name, help, unit) in [
+        (0, "rocketmq_consumer_lag_messages", "Messages not consumed yet", None),
+        (1, "rocketmq_consumer_inflight_messages", "Messages handed out and not consumed yet", None),
+        (2, "rocketmq_consumer_ready_messages", "Messages not handed out yet", None),
+        (3, "rocketmq_consumer_lag_latency", "Age of the oldest message not consumed", milliseconds()),
+        (4, "rocketmq_consumer_queueing_latency", "Age of the oldest message not handed out", milliseconds()),
+    ] {
+        sheet.gauge(name, help, unit, rows.iter().map(|(labels, row)| (labels.clone(), row[at])));
+    }
 }
 
 fn transactions(sheet: &mut Sheet<'_>, broker: &Broker) {

@@ -42,8 +42,8 @@ pub(super) mod ack;
 pub(super) mod assignment;
 pub(super) mod look;
 mod order;
-mod receipt;
-pub(super) mod revive;
+pub(crate) mod receipt;
+pub(crate) mod revive;
 
 #[cfg(test)]
 mod tests;

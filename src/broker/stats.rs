@@ -246,6 +246,16 @@ impl GroupStats {
         self.add(GroupCount::DeadLetters, u64::from(dead));
     }
 
+    /// Counts a popped message that became a dead letter, which nobody sent back.
+    pub fn gave_up(&self) {
+        self.add(GroupCount::DeadLetters, 1);
+    }
+
+    /// Returns how many messages became dead letters since the broker started.
+    pub fn dead_letters(&self) -> u64 {
+        self.load(GroupCount::DeadLetters)
+    }
+
     /// Counts messages that a POP consumer acknowledged.
     pub fn acked(&self, messages: u64) {
         self.add(GroupCount::Acks, messages);

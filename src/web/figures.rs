@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::broker::client::Member;
-use crate::broker::lag::{ReadTopic, queue_ids, queue_lag};
+use crate::broker::lag::{Popped, ReadTopic, queue_ids};
 use crate::broker::topic::perm;
 use crate::broker::{Broker, name};
 use crate::namesrv::NameServer;
@@ -363,9 +363,10 @@ pub(super) fn topic_detail(broker: &Broker, name: &str) -> Option<TopicDetail> {
     };
     let mut groups: BTreeSet<String> = broker.offsets.groups_of_topic(name).into_iter().collect();
     groups.extend(broker.consumers.groups_of_topic(name));
+    let popped = broker.popped();
     let reader = |group: String| {
         let online = broker.consumers.group(&group);
-        let lag = broker.keeps_offsets_of(&group).then(|| broker.lag(&group, &config));
+        let lag = broker.keeps_offsets_of(&group).then(|| broker.lag(&popped, &group, &config));
         Reader { online: online.is_some(), lag, group }
     };
     Some(TopicDetail {
@@ -377,10 +378,11 @@ pub(super) fn topic_detail(broker: &Broker, name: &str) -> Option<TopicDetail> {
 
 /// Reads every group that is configured or online, sorted by name.
 pub(super) fn groups(broker: &Broker) -> Vec<Group> {
-    broker.group_names().iter().map(|name| group(broker, name)).collect()
+    let popped = broker.popped();
+    broker.group_names().iter().map(|name| group(broker, &popped, name)).collect()
 }
 
-fn group(broker: &Broker, name: &str) -> Group {
+fn group(broker: &Broker, popped: &Popped, name: &str) -> Group {
     let online = broker.consumers.group(name);
     let shared = broker.keeps_offsets_of(name);
     let read = broker.topics_read_by(name).into_iter();
@@ -388,7 +390,7 @@ fn group(broker: &Broker, name: &str) -> Group {
         .map(|ReadTopic { config, subscription }| GroupTopic {
             kind: kind(broker, &config.topic_name),
             subscription,
-            lag: shared.then(|| broker.lag(name, &config)),
+            lag: shared.then(|| broker.lag(popped, name, &config)),
             topic: config.topic_name.clone(),
         })
         .collect();
@@ -421,18 +423,20 @@ pub(super) fn group_detail(broker: &Broker, name: &str) -> Option<GroupDetail> {
         last_heard_ms: broker.clock.unskewed_ms_of_liveness(member.last_update_ms) + broker.clock.skew_ms(),
     };
     let shared = broker.keeps_offsets_of(name);
+    let popped = broker.popped();
     let mut queues = Vec::new();
     for ReadTopic { config, .. } in broker.topics_read_by(name) {
         let committed = broker.offsets.committed(name, &config.topic_name);
-        queues.extend(queue_ids(&config).map(|queue_id| {
+        let lags = broker.queue_lags(&popped, name, &config);
+        queues.extend(lags.into_iter().map(|(queue_id, lag)| {
             let (min_offset, max_offset) = broker.queue_bounds(&config.topic_name, queue_id);
             let committed = committed.get(&queue_id).copied();
-            let lag = shared.then(|| queue_lag(committed, min_offset, max_offset));
+            let lag = shared.then_some(lag.messages);
             GroupQueue { topic: config.topic_name.clone(), queue_id, min_offset, max_offset, committed, lag }
         }));
     }
     let clients = online.into_iter().flat_map(|online| online.members.into_values()).map(client).collect();
-    Some(GroupDetail { group: group(broker, name), clients, queues })
+    Some(GroupDetail { group: group(broker, &popped, name), clients, queues })
 }
 
 /// Reads every topic of dead letters, sorted by group.

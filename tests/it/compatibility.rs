@@ -33,6 +33,13 @@ const NOT_YET: &[(&str, &str)] = &[
         "gRPC (5.x proxy), DLedger, controller, static topics, compaction, LMQ, batch consume queues",
         "not supported",
     ),
+    (
+        "Metrics: histograms (`rocketmq_message_size`, `rocketmq_rpc_latency`, `rocketmq_finish_message_latency`, \
+         `rocketmq_delay_message_latency`, `rocketmq_topic_create_execution_time`, \
+         `rocketmq_consumer_group_create_execution_time`), `rocketmq_timer_*`, `rocketmq_timing_messages`, `rocketmq_pop_*`, \
+         `rocketmq_rocksdb_*`",
+        "all other metrics of Apache's exporter are at `/metrics`; timers that wait are in `brokerStatus` and on the console",
+    ),
 ];
 
 /// What is served otherwise than by Apache.

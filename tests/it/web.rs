@@ -262,6 +262,12 @@ async fn metrics_are_each_servers_own() {
             r#"is_retry="false",is_system="false",topic="T",consumer_group="G""#,
             "1",
         ),
+        (
+            "rocketmq_consumer_inflight_messages",
+            r#"is_retry="false",is_system="false",topic="T",consumer_group="G""#,
+            "0",
+        ),
+        ("rocketmq_consumer_ready_messages", r#"topic="T",consumer_group="G""#, "1"),
         ("rocketmq_storage_dispatch_behind_bytes", r#"storage_type="local",storage_medium="disk""#, "0"),
     ] {
         let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
@@ -269,6 +275,8 @@ async fn metrics_are_each_servers_own() {
         assert!(line.contains(node) && line.ends_with(&format!("}} {value}")), "{line}");
     }
     for name in [
+        "rocketmq_consumer_lag_latency_milliseconds{",
+        "rocketmq_consumer_queueing_latency_milliseconds{",
         "rocketmq_throughput_in_total{",
         "rocketmq_processor_watermark{",
         "rocketmq_topic_number{",

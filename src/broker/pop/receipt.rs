@@ -117,7 +117,7 @@ pub(super) fn retry_topics(topic: &str, group: &str) -> [String; 2] {
 }
 
 /// Returns the topic itself, also for the topic of a group's retries of it.
-pub(super) fn normal_topic<'a>(topic: &'a str, group: &str) -> &'a str {
+pub(crate) fn normal_topic<'a>(topic: &'a str, group: &str) -> &'a str {
     let rest = topic.strip_prefix(RETRY_PREFIX).and_then(|rest| rest.strip_prefix(group));
     rest.and_then(|rest| rest.strip_prefix(['_', '+'])).unwrap_or(topic)
 }

@@ -218,6 +218,18 @@ impl Points {
         self.due.first().map(|(due_ms, _)| *due_ms)
     }
 
+    /// Calls `each` with every check point that holds messages which are out, how many, and the first of them.
+    fn for_each_out(&self, mut each: impl FnMut(&Key, i64, i64)) {
+        for (key, point) in self.points.iter().filter(|(_, point)| point.due_ms.is_some()) {
+            let open = point.offsets.iter().enumerate().filter(|(at, _)| point.acked >> at & 1 == 0);
+            let (count, first) =
+                open.fold((0, i64::MAX), |(count, first), (_, offset)| (count + 1, first.min(*offset)));
+            if count > 0 {
+                each(key, count, first);
+            }
+        }
+    }
+
     /// Returns the place in the log before which all is settled, when everything before `read` has been read.
     pub(super) fn settled_before(&self, read: i64) -> i64 {
         self.logged.first().copied().unwrap_or(read)
@@ -226,6 +238,33 @@ impl Points {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.points.len()
+    }
+}
+
+/// The messages of one queue that a group has popped and not acknowledged, whose time is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Out {
+    /// How many.
+    pub messages: i64,
+    /// Queue offset of the first.
+    pub first: i64,
+}
+
+/// What is out of every queue at a moment. It lacks what orderly groups hold, which they have not committed, and for a
+/// while after a start what was popped before it.
+#[derive(Debug, Default)]
+pub struct Popped {
+    /// By group, topic and queue.
+    groups: HashMap<Arc<str>, HashMap<Arc<str>, OutOfQueues>>,
+}
+
+/// By queue.
+type OutOfQueues = HashMap<i32, Out>;
+
+impl Popped {
+    /// Returns what a group has of one queue.
+    pub fn of(&self, group: &str, topic: &str, queue_id: i32) -> Option<Out> {
+        self.groups.get(group)?.get(topic)?.get(&queue_id).copied()
     }
 }
 
@@ -276,6 +315,20 @@ impl ReviveLog {
                 queue.wake.notify_one();
             }
         }
+    }
+
+    /// Returns what is out now, in time that grows with it.
+    pub(in crate::broker) fn out(&self) -> Popped {
+        let mut groups = HashMap::<Arc<str>, HashMap<Arc<str>, OutOfQueues>>::new();
+        for queue in &self.queues {
+            queue.lock().for_each_out(|key, count, first| {
+                let topics = groups.entry(key.group.clone()).or_default();
+                let queues = topics.entry(key.topic.clone()).or_default();
+                let out = queues.entry(key.queue_id).or_insert(Out { messages: 0, first });
+                *out = Out { messages: out.messages + count, first: out.first.min(first) };
+            });
+        }
+        Popped { groups }
     }
 
     fn queue(&self, queue_id: i32) -> Option<&Queue> {
@@ -540,7 +593,8 @@ fn revive(broker: &Broker, key: &Key, offset: i64) -> Result<(), Refusal> {
     let Ok(mut message) = InnerMessage::of_record(bytes, &record) else { return Ok(()) };
     let mut queue_nums = 1;
     message.queue_id = 0;
-    message.topic = if record.reconsume_times >= group.retry_max_times {
+    let dead = record.reconsume_times >= group.retry_max_times;
+    message.topic = if dead {
         note_origin(&mut message, topic, &record);
         retry::dlq_topic(broker, &key.group)?.topic_name.clone()
     } else if broker.pop.modes.explicit(topic, &key.group) == Some(MessageRequestMode::Pull) {
@@ -570,7 +624,11 @@ fn revive(broker: &Broker, key: &Key, offset: i64) -> Result<(), Refusal> {
         broker.offsets.commit(&key.group, &message.topic, 0, QueueOffset(0));
     }
     // Not by way of delay levels and timers: a delayed message that has come once does not wait again.
-    broker.put(&message.new_message(&[&message.properties]), &broker.keys()).map(|_| ())
+    broker.put(&message.new_message(&[&message.properties]), &broker.keys())?;
+    if dead {
+        broker.stats.topic(topic).group(&key.group).gave_up();
+    }
+    Ok(())
 }
 
 fn note_origin(message: &mut InnerMessage, topic: &str, record: &MessageRecord<'_>) {

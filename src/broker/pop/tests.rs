@@ -110,6 +110,31 @@ async fn change(client: &mut RawClient, got: &Got, invisible: &str) -> Command {
     client.call(request::CHANGE_MESSAGE_INVISIBLETIME, &fields, "").await
 }
 
+/// What was popped and is not acknowledged is not consumed; when its time is over it waits as a retry.
+#[tokio::test]
+async fn what_is_out_counts_as_lag() {
+    let (kit, mut client) = start(2).await;
+    client.join("c", "g", "T").await;
+    kit.put("T", 0, &["a", "b"], "");
+    kit.put("T", 1, &["c"], "");
+    let stored_ms = kit.broker.store.store_timestamp_at("T", 0, crate::store::QueueOffset(0));
+    let got = pop(&mut client, &[("maxMsgNums", "3")]).await;
+    kit.put("T", 1, &["d"], "");
+    let lags = |of: &Kit| {
+        let lags =
+            of.broker.lags().into_iter().map(|lag| (lag.topic, lag.messages, lag.in_flight, lag.ready));
+        lags.filter(|lag| lag.1 > 0).collect::<Vec<_>>()
+    };
+    assert_eq!(lags(&kit), [("T".to_owned(), 4, 3, 1)]);
+    assert_eq!(kit.broker.lags()[0].oldest_ms, stored_ms);
+    let late: Vec<&Got> = got.iter().filter(|got| got.body != "b").collect();
+    assert_eq!(ack(&mut client, got.iter().find(|got| got.body == "b").unwrap()).await.code, 0);
+    assert_eq!(lags(&kit), [("T".to_owned(), 3, 2, 1)]);
+    kit.clock.travel(Duration::from_mins(1));
+    kit.records(RETRY, 0, late.len()).await;
+    assert_eq!(lags(&kit), [(RETRY.to_owned(), 2, 0, 2), ("T".to_owned(), 1, 0, 1)]);
+}
+
 /// Check points and acknowledgements are in the broker's figures; those of a group that was given nothing are not.
 #[tokio::test]
 async fn pops_and_acknowledgements_are_counted() {
@@ -176,6 +201,13 @@ async fn the_last_retry_is_followed_by_the_dead_letters() {
     let dead = kit.records("%DLQ%g", 0, 1).await;
     let dead = MessageRecord::decode(&dead[0]).unwrap();
     assert_eq!((dead.body, dead.property("RETRY_TOPIC")), (&b"m"[..], Some("T")));
+    let counted = kit.broker.stats.known_group("g", "T").map(|stats| stats.dead_letters());
+    assert_eq!(counted, Some(1));
+    let metrics = crate::metrics::scrape(&kit.broker, &[]);
+    let counted = r#"topic="T",consumer_group="g",is_system="false"} 1"#;
+    let is_it =
+        |line: &str| line.starts_with("rocketmq_send_to_dlq_messages_total{") && line.ends_with(counted);
+    assert!(metrics.lines().any(is_it), "{metrics}");
     assert!(pop(&mut client, &[]).await.is_empty());
 }
 
