@@ -66,11 +66,16 @@ impl Address {
     }
 
     fn seen_by(&self, peer: &Peer) -> IpAddr {
-        if self.gateway == Some(peer.address().ip().to_canonical()) {
+        self.seen_from(peer.address().ip(), peer.local_address().ip())
+    }
+
+    /// Returns where a client at `remote` that reached us at `local` finds us.
+    fn seen_from(&self, remote: IpAddr, local: IpAddr) -> IpAddr {
+        if self.gateway == Some(remote.to_canonical()) {
             // A container's own address means nothing to a client outside; its mapped port on localhost does.
             return Ipv4Addr::LOCALHOST.into();
         }
-        peer.local_address().ip().to_canonical()
+        local.to_canonical()
     }
 }
 
@@ -116,6 +121,25 @@ mod tests {
         let table = "Iface\tDestination\tGateway\tFlags\neth0\t000011AC\t00000000\t0001\neth0\t00000000\t010011AC\t0003\n";
         assert_eq!(gateway_of(table), Some(Ipv4Addr::new(172, 17, 0, 1).into()));
         assert_eq!(gateway_of("Iface\n"), None);
+    }
+
+    /// A client is told the address that it reached us by, in its own family; one that comes by a port map, through the
+    /// gateway of our container, is told its own localhost.
+    #[test]
+    fn is_seen_by_the_connection() {
+        let gateway = Some("172.17.0.1".parse().unwrap());
+        let address = Address { fixed: None, registered: "h".to_owned(), port: 1, gateway };
+        for (remote, local, seen) in [
+            ("192.168.1.9", "192.168.1.5", "192.168.1.5"),
+            ("::ffff:192.168.1.9", "::ffff:192.168.1.5", "192.168.1.5"),
+            ("172.17.0.3", "172.17.0.2", "172.17.0.2"),
+            ("172.17.0.1", "172.17.0.2", "127.0.0.1"),
+            ("::ffff:172.17.0.1", "::ffff:172.17.0.2", "127.0.0.1"),
+            ("::1", "::1", "::1"),
+        ] {
+            let found = address.seen_from(remote.parse().unwrap(), local.parse().unwrap());
+            assert_eq!(found, seen.parse::<IpAddr>().unwrap(), "{remote} to {local}");
+        }
     }
 
     /// IPv6 hosts need brackets before a port.

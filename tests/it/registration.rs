@@ -8,11 +8,12 @@ use rmq_lite::config::{Choices, Role, Settings};
 use rmq_lite::lifecycle::Lifecycle;
 use rmq_lite::remoting::client::Client;
 use rmq_lite::server::Server;
-use rmq_lite::wire::body::route::ClusterInfo;
+use rmq_lite::wire::body::route::{ClusterInfo, TopicRouteData};
 use rmq_lite::wire::body::topic::TopicConfig;
 use rmq_lite::wire::code::{request, response};
 use rmq_lite::wire::command::Command;
 use rmq_lite::wire::fastjson;
+use rmq_lite::wire::message::parse_offset_message_id;
 
 use crate::kit::{LIMIT, Rig, request, send_request};
 
@@ -144,4 +145,26 @@ async fn again_every_half_minute() {
         until(&namesrv, "TBW102", true).await;
     }
     rig.server.stop().await;
+}
+
+/// A server that listens everywhere tells each client the address that it came by, in routes and in message ids.
+#[tokio::test]
+async fn each_client_is_told_the_address_it_came_by() {
+    let settings = Settings { bind: "0.0.0.0".parse().unwrap(), ..Settings::for_test() };
+    let server = Server::start(settings).await.unwrap();
+    let port = |address: &str| address.rsplit_once(':').unwrap().1.to_owned();
+    let (namesrv, broker) = (port(server.namesrv()), port(server.endpoints().broker.as_ref().unwrap()));
+    for host in ["127.0.0.5", "127.0.0.6"] {
+        let life = Lifecycle::new();
+        let client = Client::connect(&format!("{host}:{broker}"), &Clock::new(), &life).await.unwrap();
+        let sent = client.call(send_request("T", 0, "").with_body("m"), LIMIT).await.unwrap();
+        let (store_host, _) = parse_offset_message_id(sent.fields.get("msgId").unwrap()).unwrap();
+        assert_eq!(store_host.to_string(), format!("{host}:{broker}"));
+        until(&format!("{host}:{namesrv}"), "T", true).await;
+        let route =
+            ask(&format!("{host}:{namesrv}"), request::GET_ROUTEINFO_BY_TOPIC, &[("topic", "T")]).await;
+        let route: TopicRouteData = fastjson::from_slice(&route.body).unwrap();
+        assert_eq!(route.broker_datas[0].broker_addrs[&0], format!("{host}:{broker}"));
+    }
+    server.stop().await;
 }
