@@ -59,7 +59,13 @@ const OTHERWISE: &[(&str, &str)] = &[
         "SYNC_MASTER waits for one slave unless `inSyncReplicas` is set (Apache 5 waits for none); a new slave gets the whole log; \
          one whose log is not its master's puts it aside and begins again; it copies tables at once and every 3 s (Apache after a \
          minute, then every minute), and tells a master that comes back what was consumed meanwhile (Apache forgets it); a slave \
-         gives nothing by POP and never becomes master",
+         gives nothing by POP, answers deletions of topics and groups with success and leaves them to its master, refuses \
+         other changes of these as 4.x does, and never becomes master",
+    ),
+    (
+        "Deleted topics",
+        "they do not come back: what the log still has of them is passed over by every start of rmq-lite (Apache may make \
+         their queues anew after a kill, and shows their messages once the topic is made again)",
     ),
     (
         "Send-back",
