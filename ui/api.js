@@ -8,7 +8,7 @@
  *   messages_in: number, messages_out: number, bytes_in: number, bytes_out: number, store: StoreState}} BrokerState */
 /** @typedef {{cluster: string, name: string, id: number | null, address: string, silent_ms: number}} RegisteredBroker */
 /** @typedef {'normal' | 'retry' | 'dead_letter' | 'system'} TopicKind */
-/** @typedef {{name: string, kind: TopicKind, message_type: string, order: boolean, provisional: boolean,
+/** @typedef {{name: string, kind: TopicKind, message_type: string, order: boolean,
  *   readable: boolean, writable: boolean, read_queues: number, write_queues: number, messages: number,
  *   messages_in: number}} Topic */
 /** @typedef {{queue_id: number, min_offset: number, max_offset: number, messages: number,

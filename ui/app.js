@@ -13,6 +13,9 @@ import {Topics} from './topics.js';
 /** @typedef {import('./api.js').Overview} Overview */
 /** @typedef {import('./live.js').Live} Live */
 
+/** The topic that load generators use belongs to the system, but what is in it does not. */
+const BENCHMARK = 'BenchmarkTest';
+
 function App() {
   const live = useLive();
   const {overview, error} = live;
@@ -41,8 +44,7 @@ function App() {
   }
   const address = clientAddress(overview);
   const isOwn = (/** @type {import('./api.js').Topic} */ topic) => topic.kind === 'normal'
-    // The topic that load generators use belongs to the system, but what is in it does not.
-    || (topic.name === 'BenchmarkTest' && topic.messages > 0);
+    || (topic.name === BENCHMARK && topic.messages > 0);
   const topics = overview.topics.filter((topic) => system || isOwn(topic));
   const groups = overview.groups.filter((group) => system || !group.system);
   const first = !overview.topics.some(isOwn) && !overview.groups.some((group) => !group.system);
@@ -118,7 +120,9 @@ function Glance({live: {overview, rates, history}}) {
   const {broker, topics, groups} = /** @type {Overview} */ (overview);
   if (!broker) return null;
   const {store} = broker;
-  const stored = topics.filter((topic) => topic.kind !== 'system').reduce((sum, topic) => sum + topic.messages, 0);
+  // What "In" and "Out" count, too.
+  const counted = topics.filter((topic) => topic.kind !== 'system' || topic.name === BENCHMARK);
+  const stored = counted.reduce((sum, topic) => sum + topic.messages, 0);
   const lag = groups.reduce((sum, group) => sum + (group.system ? 0 : group.lag ?? 0), 0);
   const late = groups.filter((group) => !group.system && (group.lag ?? 0) > 0).length;
   return html`<div class="tiles">

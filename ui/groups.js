@@ -4,7 +4,7 @@ import {useState} from 'preact/hooks';
 import * as api from './api.js';
 import {ago, brief, count} from './format.js';
 import {useFresh} from './live.js';
-import {Badge, html, Panel, Table} from './parts.js';
+import {Badge, html, Online, Panel, Table} from './parts.js';
 
 /** @typedef {import('./api.js').Group} Group */
 /** @typedef {import('./api.js').DeadLetters} DeadLetters */
@@ -23,8 +23,7 @@ export function Lag({lag}) {
 export function Groups({groups, total, now}) {
   /** @type {import('./parts.js').Column<Group>[]} */
   const columns = [
-    {label: 'Group', of: (group) => group.name, cell: (group) => html`<span class=${`dot ${group.online ? 'good' : ''}`}
-      title=${group.online ? 'online' : 'offline'}></span>${group.name}<${Marks} group=${group} />`},
+    {label: 'Group', of: (group) => group.name, cell: (group) => html`<${Online} online=${group.online} />${group.name}<${Marks} group=${group} />`},
     {label: 'Clients', of: (group) => group.members, number: true, wide: true,
       cell: (group) => (group.members ? count(group.members) : html`<span class="quiet">offline</span>`)},
     {label: 'Lag', of: (group) => group.lag ?? -1, number: true, title: 'Messages not consumed yet, retries included',
@@ -43,7 +42,8 @@ function Marks({group}) {
   const topics = group.topics.filter((topic) => topic.kind === 'normal').map((topic) => topic.topic);
   return html`${group.system && html`<${Badge}>system<//>`}
     ${group.message_model === 'BROADCASTING' && html`<${Badge} tone="info" title="Every client gets every message">broadcasting<//>`}
-    ${group.dead_letters > 0 && html`<${Badge} tone="bad">${brief(group.dead_letters)} dead<//>`}
+    ${!group.online && html`<${Badge} small>offline<//>`}
+    ${group.dead_letters > 0 && html`<${Badge} tone="bad" title="Dead letters that were neither sent again nor set aside">${brief(group.dead_letters)} dead<//>`}
     ${topics.length > 0 && html`<span class="under">${topics.slice(0, 3).join(', ')}${topics.length > 3 ? ` and ${topics.length - 3} more` : ''}</span>`}`;
 }
 
@@ -80,13 +80,16 @@ function Detail({group, now}) {
 /** The letters of a group that are open, and the button that sends them to where they came from. @param {{queue: DeadLetters}} props */
 function Open({queue}) {
   const [state, setState] = useState({busy: false, problem: ''});
+  const letters = queue.open === 1 ? 'the open letter' : `the ${count(queue.open)} open letters`;
   const again = async () => {
+    if (!confirm(`Send ${letters} of ${queue.group} again, to where ${queue.open === 1 ? 'it' : 'they'} came from?`)) return;
     setState({busy: true, problem: ''});
     const said = await api.resend(queue.group).catch((/** @type {Error} */ {message}) => ({problem: message}));
     setState({busy: false, problem: said.problem ?? ''});
   };
   return html`<span class=${queue.open ? 'lag much' : 'quiet'}>${count(queue.open)}</span>
-    ${queue.open > 0 && html` <button type="button" class="plain" disabled=${state.busy} onClick=${again}>Send again</button>`}
+    ${queue.open > 0 && html` <button type="button" class="plain" disabled=${state.busy} onClick=${again}
+      aria-label=${`Send ${letters} of ${queue.group} again`}>Send again</button>`}
     ${queue.open > 0 && state.problem && html`<span class="under">${state.problem}</span>`}`;
 }
 

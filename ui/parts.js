@@ -60,9 +60,15 @@ export const Tile = ({label, value, note, tone = '', children}) => html`<div cla
   ${children}
 </div>`;
 
-/** @param {{tone?: string, title?: string, children?: any}} props */
-export const Badge = ({tone = '', title, children}) =>
-  html`<span class=${`badge ${tone}`} title=${title}>${children}</span>`;
+/** Says by colour, and by name to who cannot see it, whether a group is online. @param {{online: boolean}} props */
+export const Online = ({online}) => {
+  const word = online ? 'online' : 'offline';
+  return html`<span class=${`dot ${online ? 'good' : ''}`} role="img" aria-label=${word} title=${word}></span>`;
+};
+
+/** @param {{tone?: string, title?: string, small?: boolean, children?: any}} props `small` is for narrow screens only */
+export const Badge = ({tone = '', title, small, children}) =>
+  html`<span class=${`badge ${tone} ${small ? 'small' : ''}`} title=${title}>${children}</span>`;
 
 /**
  * @template R

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import {ago, brief, count, rate} from './format.js';
 import {useFresh} from './live.js';
-import {Badge, html, Panel, Table} from './parts.js';
+import {Badge, html, Online, Panel, Table} from './parts.js';
 import {Lag} from './groups.js';
 
 /** @typedef {import('./api.js').Topic} Topic */
@@ -40,7 +40,6 @@ function Marks({topic}) {
     topic.kind === 'system' && html`<${Badge} title="Belongs to the broker">system<//>`,
     topic.message_type !== 'NORMAL' && html`<${Badge} tone="info">${topic.message_type.toLowerCase()}<//>`,
     topic.order && html`<${Badge} tone="info" title="Keeps its order across brokers">ordered<//>`,
-    topic.provisional && html`<${Badge} title="Somebody asked for it; it goes away unless used">provisional<//>`,
     permission && html`<${Badge} tone="warn" title="Its permissions say so">${permission}<//>`,
   ];
 }
@@ -63,8 +62,7 @@ function Detail({topic, now}) {
     <div><h3>Groups</h3>${value.groups.length === 0 ? html`<p class="nothing">No group reads this topic.</p>` : html`<table>
       <thead><tr><th scope="col">Group</th><th scope="col" class="number">Lag</th></tr></thead>
       <tbody>${value.groups.map((group) => html`<tr key=${group.group}>
-        <td><span class=${`dot ${group.online ? 'good' : ''}`} title=${group.online ? 'online' : 'offline'}></span>
-          ${group.group}</td>
+        <td><${Online} online=${group.online} />${group.group}</td>
         <td class="number"><${Lag} lag=${group.lag} /></td></tr>`)}</tbody>
     </table>`}</div>
   </div>`;

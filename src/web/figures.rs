@@ -113,8 +113,6 @@ pub(super) struct Topic {
     /// `NORMAL`, `FIFO`, `DELAY`, `TRANSACTION`, `MIXED`.
     message_type: String,
     order: bool,
-    /// Made because a client asked for it; goes away unless used.
-    provisional: bool,
     readable: bool,
     writable: bool,
     read_queues: i32,
@@ -130,6 +128,8 @@ pub(super) struct Topic {
 pub(super) struct TopicDetail {
     #[serde(flatten)]
     topic: Topic,
+    /// Made because a client asked for it; gone unless used. No list has such topics.
+    provisional: bool,
     queues: Vec<Queue>,
     groups: Vec<Reader>,
 }
@@ -162,6 +162,7 @@ pub(super) struct Group {
     message_model: Option<MessageModel>,
     /// Messages that wait for the group, retries included; null when its clients keep the offsets.
     lag: Option<i64>,
+    /// Those that were neither sent again nor set aside.
     dead_letters: i64,
     topics: Vec<GroupTopic>,
 }
@@ -341,7 +342,6 @@ fn topic(broker: &Broker, config: &TopicConfig, messages_in: u64) -> Topic {
         kind: kind(broker, name),
         message_type: config.attributes.get("message.type").map_or("NORMAL", String::as_str).to_owned(),
         order: config.order,
-        provisional: broker.topics.is_provisional(name),
         readable: config.perm & perm::READ != 0,
         writable: config.perm & perm::WRITE != 0,
         read_queues: config.read_queue_nums,
@@ -371,6 +371,7 @@ pub(super) fn topic_detail(broker: &Broker, name: &str) -> Option<TopicDetail> {
     };
     Some(TopicDetail {
         topic: topic(broker, &config, stored),
+        provisional: broker.topics.is_provisional(name),
         queues: queue_ids(&config).map(queue).collect(),
         groups: groups.into_iter().map(reader).collect(),
     })
@@ -394,8 +395,11 @@ fn group(broker: &Broker, popped: &Popped, name: &str) -> Group {
             topic: config.topic_name.clone(),
         })
         .collect();
-    let dead_letters =
-        broker.topics.get(&name::dlq_topic(name)).map_or(0, |config| broker.message_count(&config));
+    let letters = broker.topics.get(&name::dlq_topic(name));
+    let dead_letters = letters.map_or(0, |config| {
+        let marks = queue_ids(&config).map(|queue_id| broker.dead_letter_marks(&config.topic_name, queue_id));
+        marks.map(|(_, open, end)| end - open).sum()
+    });
     Group {
         system: name::is_system_group(name),
         online: online.is_some(),

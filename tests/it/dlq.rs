@@ -125,8 +125,11 @@ async fn sent_again_over_http() {
         (status, serde_json::from_str::<Value>(&text).unwrap())
     };
     make_letters(&rig, "Orders", "g", &["one", "two", "three"]).await;
+    let open = async || web::json(&rig.server, "/api/v1/groups/g").await["dead_letters"].as_i64();
+    assert_eq!(open().await, Some(3));
     let wanted = serde_json::json!({"group": "g", "resent": 2, "open": 1});
     assert_eq!(resend("g", r#"{"max":2}"#).await, (200, wanted));
+    assert_eq!(open().await, Some(1), "the others were sent again");
     assert_eq!(json(&rig, &["list", "--json"]).await[0]["open"], 1);
     assert_eq!(json(&rig, &["resend", "g", "--json"]).await["resent"], 1);
     assert_eq!(resend("g", "{}").await.1, serde_json::json!({"group": "g", "resent": 0, "open": 0}));

@@ -126,6 +126,25 @@ test('an empty server shows how to connect', async () => {
   await page.close();
 });
 
+test('every text stands out from its ground, by day and by night', async () => {
+  const css = await readFile(new URL('../../ui/style.css', import.meta.url), 'utf8');
+  const colours = Object.fromEntries([...css.matchAll(/--([a-z-]+): light-dark\((#\w{6}), (#\w{6})\)/g)]
+    .map(([, name, ...both]) => [name, both]));
+  const luminance = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, at) => {
+    const part = parseInt(colour.slice(1 + 2 * at, 3 + 2 * at), 16) / 255;
+    return sum + weight * (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const plain = ['text', 'soft', 'faint', 'link'].flatMap((name) => ['ground', 'sheet', 'raised'].map((ground) => [name, ground]));
+  const badges = ['good', 'warn', 'bad', 'info'].map((name) => [name, `${name}-ground`]);
+  for (const [name, ground] of [...plain, ...badges]) {
+    for (const at of [0, 1]) {
+      const [low, high] = [luminance(colours[name][at]), luminance(colours[ground][at])].sort((a, b) => a - b);
+      const contrast = (high + 0.05) / (low + 0.05);
+      assert.ok(contrast >= 4.5, `${name} on ${ground} has a contrast of ${contrast.toFixed(2)} ${at ? 'by night' : 'by day'}`);
+    }
+  }
+});
+
 test('messages appear without a reload, can be filtered, and open with the keyboard', async () => {
   const page = await open({scheme: 'dark'});
   await send('orders', 1200);
@@ -155,6 +174,10 @@ test('messages appear without a reload, can be filtered, and open with the keybo
   const first = page.locator('section[aria-labelledby="topics"] .main > tbody > tr').first();
   assert.match(await first.innerText(), /orders/);
   await shoot(page, 'messages-dark');
+  // What load generators send counts as what it is, in every figure.
+  await send('BenchmarkTest', 20);
+  await page.locator('.tile', {hasText: 'In'}).getByText('1,520 since start').waitFor();
+  await page.locator('.tile', {hasText: 'Messages'}).getByText('1,520', {exact: true}).waitFor();
   await page.close();
 });
 
@@ -179,17 +202,32 @@ test('groups show their lag, those who are behind first, and dead letters stand 
   await page.locator('section[aria-labelledby="topics"] tr.detail').getByText('billing').waitFor();
   await shoot(page, 'groups');
 
+  await billing.getByRole('img', {name: 'online', exact: true}).waitFor();
   broker.close();
-  await billing.getByText('offline', {exact: true}).waitFor();
+  await billing.getByRole('img', {name: 'offline', exact: true}).waitFor();
+  await billing.getByText('offline', {exact: true}).filter({visible: true}).waitFor();
+  await page.setViewportSize({width: 420, height: 800});
+  await billing.getByText('offline', {exact: true}).filter({visible: true}).waitFor();
+  await shoot(page, 'offline-narrow');
+  await page.setViewportSize({width: 1280, height: 800});
   await billing.getByText('40', {exact: true}).waitFor();
 
   // The first message of the log is given up; the seven above came from nowhere.
   const desk = await client();
   await desk.call(36, {offset: '0', group: 'archive', delayLevel: '-1'});
   const dead = (name) => page.locator('section[aria-labelledby="dead"] .main > tbody > tr', {hasText: name});
-  await dead('archive').getByRole('button', {name: 'Send again'}).click();
+  await row(page, 'groups', 'archive').getByText('1 dead').waitFor();
+  // It asks before it sends; who says no has sent nothing.
+  const asked = [];
+  page.once('dialog', (dialog) => { asked.push(dialog.message()); return dialog.dismiss(); });
+  await dead('archive').getByRole('button', {name: 'Send the open letter of archive again'}).click();
+  assert.deepEqual(asked, ['Send the open letter of archive again, to where it came from?']);
+  assert.equal(await dead('archive').getByRole('button').isEnabled(), true);
+  page.on('dialog', (dialog) => dialog.accept());
+  await dead('archive').getByRole('button', {name: 'Send the open letter of archive again'}).click();
   await dead('archive').getByRole('button').waitFor({state: 'detached'});
-  await dead('billing').getByRole('button', {name: 'Send again'}).click();
+  await row(page, 'groups', 'archive').getByText('1 dead').waitFor({state: 'detached'});
+  await dead('billing').getByRole('button', {name: 'Send the 7 open letters of billing again'}).click();
   await dead('billing').getByText('letter 0 of %DLQ%billing does not say where it came from').waitFor();
   await shoot(page, 'letters');
   desk.close();
