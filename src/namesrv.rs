@@ -5,7 +5,10 @@
 //! configuration keys (both in files). The only way in beside the wire is a [`Neighbour`]: the broker in the
 //! same process, when there is one. Mirrors `NamesrvController`. NameServers know nothing of each other.
 //!
-//! Locks: each is held for one operation on its own data, never with another one or over an await.
+//! Locks: each is held for one operation on its own data, never over an await. Three are held while another is taken,
+//! always in this order: `table`, then `registrants` (when brokers expire); a change of the key-value configuration, then
+//! its namespaces; `keys_change`, then the one writer of properties files in the process. The last two are held while a
+//! file is written; readers do not wait for that.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

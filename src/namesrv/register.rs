@@ -64,7 +64,11 @@ pub(super) fn register_broker(namesrv: &Arc<NameServer>, call: Call<RegisterBrok
         enable_acting_master: header.enable_acting_master,
         data_version: table.data_version,
         topics: topics(&header.broker_name, table.topic_config_table),
-        mappings: table.topic_queue_mapping_info_map.into_values().collect(),
+        mappings: table
+            .topic_queue_mapping_info_map
+            .into_values()
+            .filter(|mapping| name_problem(&mapping.scope).is_none())
+            .collect(),
         filter_servers,
         connection: call.peer.id(),
     };
@@ -230,12 +234,9 @@ pub(super) fn register_topic_in_namesrv(
         return Ok(Reply::success());
     }
     let route: TopicRouteData = body::decode("a TopicRouteData", &call.body)?;
-    namesrv.write(|table| table.register_topic(&call.header.topic, route.queue_datas)).map_err(
-        |stranger| {
-            let remark = format!("broker {} is not registered", shown(&stranger));
-            Refusal::new(response::SYSTEM_ERROR, remark)
-        },
-    )?;
+    namesrv
+        .write(|table| table.register_topic(&call.header.topic, route.queue_datas))
+        .map_err(|cause| Refusal::new(response::SYSTEM_ERROR, cause))?;
     Ok(Reply::success())
 }
 

@@ -11,7 +11,7 @@
 //! | `brokers` | which addresses a broker name has, by broker id (0 is the master) |
 //! | `clusters` | which broker names a cluster has |
 //! | `live` | when an address was last heard of, on which connection |
-//! | `mappings` | where the logical queues of a static topic are |
+//! | `mappings` | where the logical queues of a static topic are, by broker name; goes with topic and broker |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -32,6 +32,9 @@ pub const TOPICS_MAX: usize = 200_000;
 
 /// Broker addresses that the table holds; a registration of one more is refused.
 pub const BROKERS_MAX: usize = 10_000;
+
+/// Logical queues of static topics that the table holds; a registration that would bring more is refused.
+pub const LOGICAL_QUEUES_MAX: usize = 1_000_000;
 
 /// Topics between brokers of one group that no acting master may serve (`SYNC_BROKER_MEMBER_GROUP_PREFIX`).
 const SYNC_BROKER_MEMBER_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
@@ -138,6 +141,20 @@ pub enum RegisterError {
     /// The table is full of topics.
     #[error("there would be more than {TOPICS_MAX} topics")]
     TooManyTopics,
+    /// The table is full of logical queues.
+    #[error("static topics would have more than {LOGICAL_QUEUES_MAX} logical queues")]
+    TooManyLogicalQueues,
+}
+
+/// Why one topic is not registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterTopicError {
+    /// This broker is to have queues of it, and is not registered.
+    #[error("broker {} is not registered", super::register::shown(.0))]
+    Stranger(String),
+    /// The table is full of topics.
+    #[error("there would be more than {TOPICS_MAX} topics")]
+    TooManyTopics,
 }
 
 /// A list of topics by the unit flags of `topicSysFlag`.
@@ -209,6 +226,16 @@ impl RouteTable {
                 return Err(RegisterError::TooManyTopics);
             }
         }
+        if !registration.mappings.is_empty() {
+            let held = self.mappings.values().flat_map(BTreeMap::values);
+            let queues = held.chain(&registration.mappings).map(|mapping| mapping.curr_id_map.len());
+            let replaced =
+                registration.mappings.iter().filter_map(|new| self.mappings.get(&new.topic)?.get(&new.bname));
+            let replaced: usize = replaced.map(|mapping| mapping.curr_id_map.len()).sum();
+            if queues.sum::<usize>().saturating_sub(replaced) > LOGICAL_QUEUES_MAX {
+                return Err(RegisterError::TooManyLogicalQueues);
+            }
+        }
         Ok(self.accept(registration, former, delete_missing, now_ms))
     }
 
@@ -270,12 +297,22 @@ impl RouteTable {
                     }
                     !queues.is_empty()
                 });
+                self.mappings.retain(|topic, brokers| {
+                    if !named.contains(topic.as_str()) {
+                        brokers.remove(&broker_name);
+                    }
+                    !brokers.is_empty()
+                });
             }
             for topic in registration.topics {
                 self.put_topic(&broker_name, topic, changed, read_only);
             }
             if changed {
-                for mapping in registration.mappings {
+                // A broker tells of its own queues, of topics that it has: nothing else would ever be taken out again.
+                let own = |mapping: &TopicQueueMappingInfo| {
+                    mapping.bname == broker_name && self.topics.contains_key(&mapping.topic)
+                };
+                for mapping in registration.mappings.into_iter().filter(own) {
                     let brokers = self.mappings.entry(mapping.topic.clone()).or_default();
                     brokers.insert(mapping.bname.clone(), mapping);
                 }
@@ -357,13 +394,17 @@ impl RouteTable {
         })
     }
 
-    /// Sets the queues of one topic (217); names the first broker that is not registered and then does nothing.
-    pub fn register_topic(&mut self, topic: &str, data: Vec<QueueData>) -> Result<(), String> {
+    /// Sets the queues of one topic (217), or does nothing: when it names a broker that is not registered, and beyond
+    /// [`TOPICS_MAX`].
+    pub fn register_topic(&mut self, topic: &str, data: Vec<QueueData>) -> Result<(), RegisterTopicError> {
         if let Some(stranger) = data.iter().find(|queue| !self.brokers.contains_key(&queue.broker_name)) {
-            return Err(stranger.broker_name.clone());
+            return Err(RegisterTopicError::Stranger(stranger.broker_name.clone()));
         }
         if data.is_empty() {
             return Ok(());
+        }
+        if self.topics.len() >= TOPICS_MAX && !self.topics.contains_key(topic) {
+            return Err(RegisterTopicError::TooManyTopics);
         }
         let queues = self.topics.entry(topic.to_owned()).or_default();
         for data in data {
@@ -387,6 +428,11 @@ impl RouteTable {
             queues.retain(|queue| !names.contains(&queue.broker_name));
             if queues.is_empty() {
                 self.topics.remove(topic);
+            }
+        }
+        if let Some(brokers) = self.mappings.get_mut(topic) {
+            brokers.retain(|broker_name, _| !names.contains(broker_name));
+            if brokers.is_empty() {
                 self.mappings.remove(topic);
             }
         }
@@ -434,6 +480,12 @@ impl RouteTable {
                     queue.perm &= !perm::WRITE;
                 }
                 !queues.is_empty()
+            });
+        }
+        if !removed.is_empty() {
+            self.mappings.retain(|_, brokers| {
+                brokers.retain(|broker_name, _| !removed.contains(broker_name.as_str()));
+                !brokers.is_empty()
             });
         }
         changes

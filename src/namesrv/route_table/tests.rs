@@ -301,7 +301,10 @@ fn single_topics() {
     elsewhere.address.cluster = "d".into();
     register(&mut table, elsewhere);
     let queue = |name: &str| QueueData { broker_name: name.into(), perm: 6, ..QueueData::default() };
-    assert_eq!(table.register_topic("V", vec![queue("broker-a"), queue("nobody")]), Err("nobody".into()));
+    assert_eq!(
+        table.register_topic("V", vec![queue("broker-a"), queue("nobody")]),
+        Err(RegisterTopicError::Stranger("nobody".into()))
+    );
     assert_eq!(table.register_topic("V", vec![]), Ok(()));
     assert_eq!(table.route("V", false), None);
     assert_eq!(table.topics(), ["T", "U"]);
@@ -346,6 +349,48 @@ fn filter_servers_and_mappings() {
     assert!(table.route("T", false).unwrap().filter_server_table.is_empty());
 }
 
+/// A mapping is of a topic that its broker has and names that broker, and goes with either of them.
+#[test]
+fn mappings_come_and_go_with_their_brokers() {
+    let mapping = |topic: &str, bname: &str, queues: i32| TopicQueueMappingInfo {
+        topic: topic.into(),
+        bname: bname.into(),
+        curr_id_map: (0..queues).map(|queue| (queue, queue)).collect(),
+        ..TopicQueueMappingInfo::default()
+    };
+    let mut table = RouteTable::default();
+    let mut first = registration();
+    first.mappings =
+        vec![mapping("T", "broker-a", 1), mapping("T", "broker-b", 1), mapping("none", "broker-a", 1)];
+    register(&mut table, first.clone());
+    assert_eq!(table.mappings.keys().collect::<Vec<_>>(), ["T"]);
+    assert_eq!(table.mappings["T"].keys().collect::<Vec<_>>(), ["broker-a"], "no stranger's");
+    let mut second = at("broker-b", MASTER_ID, "b:1");
+    second.mappings = vec![mapping("T", "broker-b", 1)];
+    register(&mut table, second.clone());
+    assert_eq!(table.mappings["T"].len(), 2);
+    table.unregister(&[(second.address.clone(), "broker-b".to_owned())]);
+    assert_eq!(table.mappings["T"].keys().collect::<Vec<_>>(), ["broker-a"]);
+    second.mappings = vec![mapping("T", "broker-b", LOGICAL_QUEUES_MAX as i32)];
+    let refused = table.register(second.clone(), false, NOW);
+    assert_eq!(refused, Err(RegisterError::TooManyLogicalQueues));
+    assert!(!table.brokers.contains_key("broker-b"), "nothing changed");
+    first.mappings = vec![mapping("T", "broker-a", LOGICAL_QUEUES_MAX as i32)];
+    first.data_version = version(2);
+    register(&mut table, first.clone());
+    assert_eq!(
+        table.mappings["T"]["broker-a"].curr_id_map.len(),
+        LOGICAL_QUEUES_MAX,
+        "in place of the former"
+    );
+    first.mappings.clear();
+    first.topics.retain(|topic| topic.topic_name != "T");
+    first.topics.push(topic("V", 1));
+    first.data_version = version(3);
+    table.register(first.clone(), true, NOW).unwrap();
+    assert!(table.mappings.is_empty(), "the broker no longer has the topic");
+}
+
 /// Unit flags sort topics into the three lists.
 #[test]
 fn units() {
@@ -374,6 +419,10 @@ fn limits() {
     assert_eq!(table.register(one_more, false, NOW), Err(RegisterError::TooManyTopics));
     assert_eq!(table.live[&registration().address].data_version, version(1));
     register(&mut table, registration());
+    let queue = table.topics["T"].clone();
+    assert_eq!(table.topics.len(), TOPICS_MAX);
+    assert_eq!(table.register_topic("V", queue.clone()), Err(RegisterTopicError::TooManyTopics));
+    table.register_topic("T", queue).unwrap();
     let mut table = RouteTable::default();
     for port in 0..BROKERS_MAX {
         let address = BrokerAddress { cluster: "c".into(), addr: format!("b:{port}") };
