@@ -7,7 +7,10 @@
 CARGO ?= cargo
 BIN := target/release/rmq-lite
 
-.PHONY: start build test check clients handover mixed image bench docker clean
+CHECKS := format lints rust ui dependencies
+TESTS := $(CHECKS) clients handover mixed image
+
+.PHONY: start build test check steps $(TESTS) bench docker clean
 
 start: build
 	@exec $(BIN) start
@@ -17,13 +20,27 @@ build:
 	@command -v cc > /dev/null || { echo "a C compiler is missing: install gcc or clang; Rust links with it, and TLS has parts in C"; exit 1; }
 	$(CARGO) build --release --bin rmq-lite
 
-test: check clients handover mixed image
+test: $(TESTS)
 
-check:
+check: $(CHECKS)
+
+# The names of what `make test` makes, in order.
+steps:
+	@echo $(TESTS)
+
+format:
 	$(CARGO) fmt --check
+
+lints:
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
+
+rust:
 	$(CARGO) test --quiet
+
+ui:
 	./tests/ui/run.sh
+
+dependencies:
 	./tests/dependencies.sh
 
 clients: build
