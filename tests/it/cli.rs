@@ -17,7 +17,7 @@ use rmq_lite::wire::command;
 use rmq_lite::wire::fastjson;
 use serde_json::Value;
 
-use crate::kit::{LIMIT, request};
+use crate::kit::{LIMIT, left_out, request};
 
 /// The environment that every server gives to those who use it.
 const ENVIRONMENT: [&str; 5] =
@@ -297,7 +297,7 @@ fn a_full_volume_is_not_ready() {
     struct Mounted(PathBuf);
     impl Drop for Mounted {
         fn drop(&mut self) {
-            let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+            let _ = Command::new("umount").arg("-l").arg(&self.0).output();
         }
     }
     let home = Home::new();
@@ -306,9 +306,7 @@ fn a_full_volume_is_not_ready() {
     let mut mount = Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(&volume.0);
     if !mount.output().is_ok_and(|done| done.status.success()) {
-        let is_strict = std::env::var_os("STRICT").is_some_and(|strict| strict == "1");
-        assert!(!is_strict, "only root can mount a volume");
-        println!("skipped: only root can mount a volume");
+        left_out("a full volume is not ready, because only root can mount a volume");
         return;
     }
     let server = home.start(&["--data-dir", "small", "--headless"]);

@@ -9,7 +9,7 @@ use rmq_lite::wire::code::{request, response};
 use rmq_lite::wire::command::Command;
 
 use crate::ha::{Group, bodies, call, pair, read_all, send, settings, steer, until, until_in_sync};
-use crate::kit::{LIMIT, pull_request, request as ask, send_request};
+use crate::kit::{LIMIT, left_out, pull_request, request as ask, send_request};
 
 /// Two slaves: a master that wants three copies waits for both, and each slave has the master's tables long before
 /// Apache's first minute is over. One that may be read while the master is there answers, and sends the client back to the
@@ -268,11 +268,7 @@ async fn the_slaves_disk_is_full() {
     let mut mount = std::process::Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&volume.0);
     if !mount.output().is_ok_and(|done| done.status.success()) {
-        assert!(
-            std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
-            "only root can mount a volume"
-        );
-        println!("skipped: only root can mount a volume");
+        left_out("the slave's disk is full, because only root can mount a volume");
         return;
     }
     let master = group.broker("master", 0, &[("brokerRole", "SYNC_MASTER"), ("slaveTimeout", "300")]).await;

@@ -132,6 +132,21 @@ fn unsafe_is_explained() {
     assert!(wrong.is_empty(), "unexplained or misplaced unsafe:\n{}", wrong.join("\n"));
 }
 
+/// What a test leaves out is said to the person who runs it: a macro's words would be kept with those of tests that pass.
+#[test]
+fn what_is_left_out_is_heard() {
+    let mut files = sources();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        files.push((path, text));
+    }
+    let kept = ["println!", "print!"].map(|word| format!("{word}(\"skipped"));
+    let wrong = |(_, text): &(PathBuf, String)| kept.iter().any(|word| text.contains(word));
+    let wrong: Vec<_> = files.into_iter().filter(wrong).map(|(path, _)| path).collect();
+    assert!(wrong.is_empty(), "kept from whoever runs the tests: {wrong:?}");
+}
+
 /// Every file says what it is.
 #[test]
 fn every_file_has_a_header() {
