@@ -1,4 +1,4 @@
-//! The table of places where a failure can be ordered: by tests, by `rmq-lite chaos` and by the console.
+//! The table of places where a failure can be ordered, by tests and by programs that run a [`crate::server::Server`].
 //!
 //! Code at such a place asks [`Faults::strikes`]; with nothing ordered that is one relaxed load. Disk faults
 //! are not here but behind `store/disk.rs`.
@@ -16,9 +16,10 @@ pub enum FaultPoint {
     AfterAppendBeforeFlush,
     /// At the flush of the commit log: the flush fails.
     Flush,
-    /// Before a request is answered: the answer is SYSTEM_ERROR although the request took effect.
+    /// Before a request is answered: the answer is SYSTEM_ERROR although the request took effect. The subject is the name
+    /// of its code, as in `SEND_MESSAGE_V2`.
     BeforeAnswer,
-    /// The answer to a request with this code is never sent.
+    /// The answer to a request with this code is never sent, although the request took effect.
     DropAnswer(i32),
     /// The slave's acknowledgement is lost.
     SlaveAck,
@@ -47,7 +48,7 @@ pub enum Trigger {
 pub struct Order {
     /// When it strikes.
     pub trigger: Trigger,
-    /// Only for this topic or group; `None` is any.
+    /// Only for this topic, group or other subject of the place; `None` is any.
     pub only_for: Option<String>,
 }
 
@@ -90,10 +91,16 @@ impl Faults {
         self.inner.orders.store(0, Ordering::Relaxed);
     }
 
+    /// Says whether no failure is ordered anywhere.
+    #[inline]
+    pub fn none_ordered(&self) -> bool {
+        self.inner.orders.load(Ordering::Relaxed) == 0
+    }
+
     /// Says whether the failure at `point` happens now; `subject` is the topic or group concerned.
     #[inline]
     pub fn strikes(&self, point: FaultPoint, subject: &str) -> bool {
-        self.inner.orders.load(Ordering::Relaxed) != 0 && self.decide(point, subject)
+        !self.none_ordered() && self.decide(point, subject)
     }
 
     fn decide(&self, point: FaultPoint, subject: &str) -> bool {

@@ -124,7 +124,7 @@ impl Kit {
         let broker = Broker::new(options, store, clock.clone(), faults.clone()).unwrap();
         let life = Lifecycle::new();
         broker.start(&life).unwrap();
-        let routes = Arc::new(routes::routes());
+        let routes = Arc::new(routes::routes().failing(faults.clone()));
         let listener =
             Listener::serve(socket, routes, broker.clone(), clock.clone(), Duration::from_secs(120), &life)
                 .unwrap();
@@ -245,6 +245,17 @@ impl RawClient {
         Request { code, fields: list, body: body.into() }.encode(opaque, false, &mut frame);
         self.stream.write_all(&frame).await.unwrap();
         opaque
+    }
+
+    /// Returns the next answer, to whichever request.
+    pub(super) async fn next_answer(&mut self) -> Command {
+        loop {
+            let command = self.frame().await;
+            if command.is_response() {
+                return command;
+            }
+            self.asked.push(command);
+        }
     }
 
     /// Returns the answer to the request of this number.

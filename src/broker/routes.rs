@@ -110,3 +110,41 @@ pub fn routes() -> Routes<Broker> {
         .on(GET_TIMER_METRICS, Lane::Admin, metadata::get_timer_metrics)
         .on(GET_ALL_CONSUMER_OFFSET, Lane::Admin, offset::get_all_consumer_offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::broker::kit::{Kit, refusal};
+    use crate::faults::{FaultPoint, Order, Trigger};
+    use crate::wire::code::{request, response};
+
+    /// An ordered failure spoils the answer of requests of that name, at once or held, and not what they did.
+    #[tokio::test]
+    async fn a_spoiled_answer() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        let order = |name: &str| Order { trigger: Trigger::FirstN(1), only_for: Some(name.to_owned()) };
+        kit.faults.order(FaultPoint::BeforeAnswer, order("SEND_MESSAGE_V2"));
+        let max = [("topic", "T"), ("queueId", "0")];
+        assert_eq!(client.call(request::GET_MAX_OFFSET, &max, "").await.code, response::SUCCESS);
+        let spoiled = client.send_message("T", 0, "m", "").await;
+        let remark = "a fault was ordered: the request took effect";
+        assert_eq!(refusal(&spoiled), (response::SYSTEM_ERROR, remark));
+        assert_eq!(kit.records("T", 0, 1).await.len(), 1);
+        assert_eq!(client.send_message("T", 0, "m", "").await.code, response::SUCCESS);
+    }
+
+    /// An answer that is ordered to be lost never comes; what was asked is done, and later answers come.
+    #[tokio::test]
+    async fn a_lost_answer() {
+        let kit = Kit::start(&[]).await;
+        let mut client = kit.client().await;
+        let lost = FaultPoint::DropAnswer(request::HEART_BEAT);
+        kit.faults.order(lost, Order { trigger: Trigger::FirstN(1), only_for: None });
+        let heartbeat =
+            |group| format!(r#"{{"clientID":"c","consumerDataSet":[{{"groupName":"{group}"}}]}}"#);
+        client.send(request::HEART_BEAT, &[], heartbeat("one")).await;
+        let second = client.send(request::HEART_BEAT, &[], heartbeat("two")).await;
+        assert_eq!(client.next_answer().await.opaque, second);
+        assert!(["one", "two"].iter().all(|group| kit.broker.consumers.member(group, "c").is_some()));
+    }
+}

@@ -220,7 +220,15 @@ pub struct Connection<S> {
     tls: Option<Box<Tls>>,
 }
 
-type Waiting = Pin<Box<dyn Future<Output = (i32, bool, Answer)> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = (Asked, Answer)> + Send>>;
+
+/// What an answer has to know of its request.
+#[derive(Clone, Copy)]
+struct Asked {
+    code: i32,
+    opaque: i32,
+    oneway: bool,
+}
 
 /// Makes the two sides of a connection: the peer that handlers hold and the task that serves it.
 ///
@@ -277,7 +285,7 @@ enum Event {
     /// So many bytes came; none when the peer is gone.
     Read(usize),
     Writable,
-    Answered(i32, bool, Answer),
+    Answered(Asked, Answer),
     Outgoing(Outgoing),
     Rest,
     Stop,
@@ -316,7 +324,7 @@ impl<S: Service> Connection<S> {
                 Event::Read(0) if self.read.is_empty() => return deaf.map_or(Ok(()), Err),
                 Event::Read(0) => return Err(invalid("the peer went in the middle of a frame")),
                 Event::Read(_) | Event::Writable => {}
-                Event::Answered(opaque, oneway, answer) => self.answer(opaque, oneway, answer),
+                Event::Answered(asked, answer) => self.answer(asked, answer),
                 Event::Outgoing(outgoing) => self.send(&outgoing),
                 Event::Rest => self.rest(),
                 Event::Stop => return self.say_goodbye().await,
@@ -328,9 +336,9 @@ impl<S: Service> Connection<S> {
                 self.serve_frames()?;
                 // A peer that never stops sending must not keep these two waiting.
                 while !self.waiting.is_empty()
-                    && let Some(Some((opaque, oneway, answer))) = self.waiting.next().now_or_never()
+                    && let Some(Some((asked, answer))) = self.waiting.next().now_or_never()
                 {
-                    self.answer(opaque, oneway, answer);
+                    self.answer(asked, answer);
                 }
                 // What finds no room stays in the outbox, so that a peer that does not read fills it.
                 while !self.write.is_full()
@@ -417,9 +425,9 @@ impl<S: Service> Connection<S> {
             return Poll::Ready(writable.map(|()| Event::Writable));
         }
         if !self.waiting.is_empty()
-            && let Poll::Ready(Some((opaque, oneway, answer))) = self.waiting.poll_next_unpin(context)
+            && let Poll::Ready(Some((asked, answer))) = self.waiting.poll_next_unpin(context)
         {
-            return Poll::Ready(Ok(Event::Answered(opaque, oneway, answer)));
+            return Poll::Ready(Ok(Event::Answered(asked, answer)));
         }
         if !self.write.is_full()
             && let Poll::Ready(Some(outgoing)) = self.outbox.poll_recv(context)
@@ -480,23 +488,24 @@ impl<S: Service> Connection<S> {
         if command.is_response() {
             return self.peer.answered(command);
         }
-        let (opaque, oneway) = (command.opaque, command.is_oneway());
+        let asked = Asked { code: command.code, opaque: command.opaque, oneway: command.is_oneway() };
         match self.routes.serve(&self.state, command, &self.peer) {
-            Outcome::Now(answer) => self.answer(opaque, oneway, answer),
+            Outcome::Now(answer) => self.answer(asked, answer),
             Outcome::Later(future) => {
-                self.waiting.push(Box::pin(async move { (opaque, oneway, future.await) }));
+                self.waiting.push(Box::pin(async move { (asked, future.await) }));
             }
             Outcome::Never => {}
         }
     }
 
-    fn answer(&mut self, opaque: i32, oneway: bool, answer: Answer) {
-        if oneway {
+    fn answer(&mut self, asked: Asked, answer: Answer) {
+        if asked.oneway {
             if let Err(refusal) = answer {
                 tracing::debug!(peer = %self.peer.address, code = refusal.code, "oneway refused: {}", refusal.remark);
             }
             return;
         }
+        let Some(answer) = self.routes.spoiled(asked.code, answer) else { return };
         let mut reply =
             answer.unwrap_or_else(|refusal| Reply::with_code(refusal.code).remark(refusal.remark));
         if let Some(remark) = &mut reply.remark
@@ -505,7 +514,7 @@ impl<S: Service> Connection<S> {
             let end = remark.floor_char_boundary(REMARK_BYTES_MAX);
             *remark = format!("{}… ({} bytes)", &remark[..end], remark.len()).into();
         }
-        self.write.reply(opaque, reply);
+        self.write.reply(asked.opaque, reply);
     }
 
     fn send(&mut self, outgoing: &Outgoing) {
@@ -527,8 +536,8 @@ impl<S: Service> Connection<S> {
     /// Answers what still waits, as far as it becomes ready soon, and closes.
     async fn say_goodbye(&mut self) -> io::Result<()> {
         let last = async {
-            while let Some((opaque, oneway, answer)) = self.waiting.next().await {
-                self.answer(opaque, oneway, answer);
+            while let Some((asked, answer)) = self.waiting.next().await {
+                self.answer(asked, answer);
             }
             while self.wants_write() {
                 self.stream.writable().await?;

@@ -4,7 +4,8 @@
 //! is decoded. A handler runs in the connection's task and returns at once, either an [`Answer`] or, when it
 //! must wait for a message, a disk or a slave, a future that the connection polls beside its socket. A
 //! [`Lane`] bounds how many requests of a kind may wait like that, as the thread pools of the reference do, and how
-//! many of one connection; a request beyond is refused before its handler has done anything.
+//! many of one connection; a request beyond is refused before its handler has done anything. Failures of answers can be
+//! ordered here ([`crate::faults`]).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::connection::Peer;
+use crate::faults::{FaultPoint, Faults};
 use crate::wire::DecodeError;
 use crate::wire::code::{LanguageCode, request, response};
 use crate::wire::command::{Command, Reply};
@@ -167,6 +169,7 @@ pub struct Routes<S> {
     table: Vec<(i32, Route<S>)>,
     waiting: [Arc<AtomicUsize>; 4],
     bounds: [Bound; 4],
+    faults: Faults,
 }
 
 /// How many requests of a lane may wait at once.
@@ -187,7 +190,14 @@ impl<S: 'static> Routes<S> {
     pub fn new() -> Self {
         let bounds =
             Lane::ALL.map(|lane| Bound { all: lane.waiting_max(), of_one: lane.waiting_max_of_one() });
-        Self { table: Vec::new(), waiting: Default::default(), bounds }
+        Self { table: Vec::new(), waiting: Default::default(), bounds, faults: Faults::default() }
+    }
+
+    /// Lets failures of answers be ordered in this table.
+    #[must_use]
+    pub fn failing(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
     }
 
     /// Lets at most `all` requests of a lane wait at once, and `of_one` of one connection.
@@ -279,6 +289,29 @@ impl<S: 'static> Routes<S> {
             }
             outcome => outcome,
         }
+    }
+}
+
+impl<S> Routes<S> {
+    /// Returns what an answer has become by ordered failures; nothing when it is not to be sent.
+    #[inline]
+    pub(super) fn spoiled(&self, code: i32, answer: Answer) -> Option<Answer> {
+        if self.faults.none_ordered() { Some(answer) } else { self.spoil(code, answer) }
+    }
+
+    #[cold]
+    fn spoil(&self, code: i32, answer: Answer) -> Option<Answer> {
+        let name = request::name(code).unwrap_or_default();
+        if self.faults.strikes(FaultPoint::DropAnswer(code), name) {
+            return None;
+        }
+        if self.faults.strikes(FaultPoint::BeforeAnswer, name) {
+            return Some(Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                "a fault was ordered: the request took effect",
+            )));
+        }
+        Some(answer)
     }
 }
 

@@ -189,10 +189,9 @@ impl Seat {
         };
         Ok(Running {
             broker: Broker::new(options, store, clock.clone(), self.faults.clone())?,
-            routes: [
-                Arc::new(broker::routes::routes()),
-                Arc::new(broker::routes::routes().without(&broker::routes::NOT_ON_THE_FAST_PORT)),
-            ],
+            routes: [&[][..], &broker::routes::NOT_ON_THE_FAST_PORT].map(|without| {
+                Arc::new(broker::routes::routes().without(without).failing(self.faults.clone()))
+            }),
             begun: AtomicBool::new(false),
             front: Lifecycle::new(),
             back: Lifecycle::new(),

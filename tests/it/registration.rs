@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rmq_lite::clock::Clock;
 use rmq_lite::config::{Choices, Role, Settings};
+use rmq_lite::faults::{FaultPoint, Order, Trigger};
 use rmq_lite::lifecycle::Lifecycle;
 use rmq_lite::remoting::client::Client;
 use rmq_lite::server::Server;
@@ -64,6 +65,33 @@ async fn broker(dir: &Path, name: &str, namesrv: &str) -> Server {
         ..Choices::default()
     };
     Server::start(Settings::resolve(Role::Broker, choices).unwrap()).await.unwrap()
+}
+
+/// A registration that fails is tried again until it succeeds, with what changed meanwhile; until then the broker is not
+/// there for the NameServer.
+#[tokio::test]
+async fn a_registration_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let namesrv = name_server(dir.path(), "one", 0).await;
+    let address = namesrv.namesrv().to_owned();
+    let broker = broker(dir.path(), "a", &address).await;
+    until(&address, "a", true).await;
+    let order = Order { trigger: Trigger::EveryNth(1), only_for: Some(address.clone()) };
+    broker.faults().order(FaultPoint::NameServerRegister, order);
+    let life = Lifecycle::new();
+    let client =
+        Client::connect(broker.endpoints().broker.as_ref().unwrap(), broker.clock(), &life).await.unwrap();
+    let sent = client.call(send_request("T", 0, "").with_body("m"), LIMIT);
+    let (sent, ()) = tokio::join!(sent, async {
+        until(&address, "a", false).await;
+        broker.faults().clear();
+        broker.clock().travel(Duration::from_secs(1));
+        until(&address, "a", true).await;
+        until(&address, "T", true).await;
+    });
+    assert_eq!(sent.unwrap().code, response::SUCCESS);
+    broker.stop().await;
+    namesrv.stop().await;
 }
 
 /// Two brokers at two NameServers that know nothing of each other: both know everything. While one is away the other goes on,
