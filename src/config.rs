@@ -397,7 +397,12 @@ fn updates_of(broker: &BrokerKeys) -> PathBuf {
 /// Reads what administrators changed in former runs, if they did.
 fn changed_before(path: &Path) -> Result<Option<Properties>, SettingsError> {
     match read(path) {
-        Err(SettingsError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Where a file stands in the way of the directory there is none either; the start says so when it makes it.
+        Err(SettingsError::File { source, .. })
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
         read => read.map(Some),
     }
 }
