@@ -77,6 +77,21 @@ async fn both_change_the_file_that_was_given() {
     rig.server.stop().await;
 }
 
+/// `brokerPermission` is in the routes as soon as the NameServer has heard of it.
+#[tokio::test]
+async fn the_brokers_permission_is_in_the_routes() {
+    let rig = start(Choices { ephemeral: true, data_dir: None, ..choices(Path::new("")) }).await;
+    assert_eq!(rig.send("T", 0, "body", "").await.code, response::SUCCESS);
+    for permission in [4, 2, 6] {
+        update_broker(&rig, &format!("brokerPermission={permission}")).await;
+        assert!(rig.server.broker().unwrap().registration_settled(LIMIT).await);
+        let route = rig.namesrv.call(ask(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", "T")]), LIMIT).await;
+        let text = String::from_utf8_lossy(&route.unwrap().body).into_owned();
+        assert!(text.contains(&format!("\"perm\":{permission},")), "{text}");
+    }
+    rig.server.stop().await;
+}
+
 /// A master that is stopped and started in its running process takes up what waited for that.
 #[tokio::test]
 async fn a_seat_keeps_what_waits() {
