@@ -16,14 +16,14 @@ const FORMAT: &str = "rmq-lite deleted topics 1";
 
 /// Topics with the byte at which the log ended when they were deleted.
 #[derive(Debug, Default)]
-pub(crate) struct DeletedTopics {
+pub struct DeletedTopics {
     path: PathBuf,
     ends: BTreeMap<String, i64>,
 }
 
 impl DeletedTopics {
     /// Reads the file; what cannot be understood in it is passed over.
-    pub(crate) fn load(options: &StoreOptions) -> Self {
+    pub fn load(options: &StoreOptions) -> Self {
         let path = options.root.join("topics.deleted");
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let row = |line: &str| {
@@ -35,7 +35,7 @@ impl DeletedTopics {
     }
 
     /// Says whether a message that stands here is of a topic that was deleted later.
-    pub(crate) fn covers(&self, topic: &str, physical: i64) -> bool {
+    pub fn covers(&self, topic: &str, physical: i64) -> bool {
         !self.ends.is_empty() && self.ends.get(topic).is_some_and(|end| physical < *end)
     }
 

@@ -13,6 +13,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::Field;
+pub use super::deleted::DeletedTopics;
 use super::disk::file_name;
 use super::{Error, StoreOptions};
 

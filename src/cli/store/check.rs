@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use crate::broker::name::SCHEDULE_TOPIC;
 use crate::store::offline::{
-    CheckpointFields, DirFile, IndexReader, Listing, LogPiece, LogReader, QueueReader, QueueTable, entry_of,
-    index_hashes_of, index_sizes, list, list_index,
+    CheckpointFields, DeletedTopics, DirFile, IndexReader, Listing, LogPiece, LogReader, QueueReader,
+    QueueTable, entry_of, index_hashes_of, index_sizes, list, list_index,
 };
 use crate::store::{Error, QueueEntry, StoreOptions};
 use crate::wire::message::MessageRecord;
@@ -53,6 +53,9 @@ struct Check<'a> {
     report: Report,
     queues: QueueTable,
     tallies: BTreeMap<(String, i32), Tally>,
+    /// Topics whose older messages are passed over, and how many there are of each.
+    deleted: DeletedTopics,
+    of_deleted: BTreeMap<String, u64>,
     /// What topics.json knows; `None` when there is no such file.
     topics: Option<BTreeSet<String>>,
     checkpoint: Option<CheckpointFields>,
@@ -80,6 +83,8 @@ pub(super) fn check(options: &StoreOptions) -> Result<Report, Error> {
         report,
         queues: QueueTable::load(&options.consume_queue_dir)?,
         tallies: BTreeMap::new(),
+        deleted: DeletedTopics::load(options),
+        of_deleted: BTreeMap::new(),
         topics: None,
         checkpoint: CheckpointFields::load(&options.checkpoint_file)?,
         unclean: options.abort_file.exists(),
@@ -250,6 +255,10 @@ impl Check<'_> {
         if record.properties_str().is_err() {
             self.report.damage(&file.path, position, "the message's properties are not UTF-8");
         }
+        if self.deleted.covers(record.topic, at) {
+            *self.of_deleted.entry(record.topic.to_owned()).or_default() += 1;
+            return Ok(());
+        }
         if !index_hashes_of(record).is_empty() {
             self.last_keyed = Some(at);
         }
@@ -346,6 +355,12 @@ impl Check<'_> {
                 self.lost_entries(queue, &mut looking)?;
             }
             queue.forget();
+        }
+        for (topic, count) in &self.of_deleted {
+            let dir = self.options.consume_queue_dir.join(topic);
+            let text =
+                format!("{count} messages of {topic} are in the log, from before the topic was deleted");
+            self.report.note(&dir, text);
         }
         let mut restarted: BTreeMap<&str, i64> = BTreeMap::new();
         for ((topic, _), tally) in &self.tallies {

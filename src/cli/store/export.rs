@@ -30,7 +30,7 @@ use crate::broker::name::is_system_topic;
 use crate::broker::persist;
 use crate::clock::Clock;
 use crate::store::StoreOptions;
-use crate::store::offline::{LogPiece, LogReader, QueueTable, entry_of, list};
+use crate::store::offline::{DeletedTopics, LogPiece, LogReader, QueueTable, entry_of, list};
 use crate::wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use crate::wire::body::offset::ConsumerOffsetSerializeWrapper;
 use crate::wire::body::topic::{TopicConfig, TopicConfigSerializeWrapper};
@@ -220,6 +220,7 @@ fn messages(
     done: &mut Exported,
 ) -> anyhow::Result<()> {
     let mut queues = QueueTable::load(&options.consume_queue_dir)?.queues;
+    let deleted = DeletedTopics::load(options);
     let mut reader = LogReader::new(list(&options.commit_log_dir)?.files, true);
     let Some(mut at) = reader.files().first().map(|file| file.offset) else { return Ok(()) };
     let mut zeros = 0;
@@ -243,6 +244,7 @@ fn messages(
                         }),
                     None => known.contains(record.topic),
                 };
+                let visible = visible && !deleted.covers(record.topic, record.physical_offset);
                 let Some(properties) = record.properties_str().ok().filter(|_| visible) else {
                     done.passed_over += 1;
                     continue;
