@@ -284,6 +284,39 @@ mod tests {
         );
     }
 
+    /// Log, queues, index and checkpoint may each have a place of their own: a broker that was killed finds them there, and
+    /// nothing is in the usual places.
+    #[tokio::test]
+    async fn places_of_their_own() {
+        let places = tempfile::tempdir().unwrap();
+        let place = |name: &str| places.path().join(name).display().to_string();
+        let settings = [
+            ("storePathCommitLog", place("a/log")),
+            ("storePathConsumeQueue", place("b/queues")),
+            ("storePathIndex", place("c/index")),
+            ("storeCheckpoint", place("d/checkpoint")),
+            ("abortFile", place("abort")),
+        ];
+        let settings = settings.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let mut kit = Kit::start(&settings).await;
+        for count in 1..=3 {
+            let mut client = kit.client().await;
+            assert_eq!(client.send_message("T", 0, "body", "KEYS\u{1}k\u{2}").await.code, 0);
+            assert_eq!(kit.records("T", 0, count).await.len(), count);
+            // The kit makes the abort file only when it kills.
+            for (_, path) in &settings[..4] {
+                assert!(std::path::Path::new(path).exists(), "{path}");
+            }
+            let root = kit.config_file.with_file_name("store");
+            for usual in ["commitlog", "consumequeue", "index", "checkpoint", "abort"] {
+                assert!(!root.join(usual).exists(), "{usual}");
+            }
+            kit = kit.killed().await;
+            let kept = kit.broker.store.query_message("T", "k", 32, 0, i64::MAX).records.len();
+            assert_eq!(kept, count, "found by key after the start");
+        }
+    }
+
     /// The topic that new ones inherit from follows the two keys that say whether it is there and what it gives.
     #[tokio::test]
     async fn the_default_topic_follows() {

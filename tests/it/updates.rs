@@ -92,6 +92,34 @@ async fn the_brokers_permission_is_in_the_routes() {
     rig.server.stop().await;
 }
 
+/// The five paths of a store are where they were said to be, and nothing is in the usual places.
+#[tokio::test]
+async fn five_places() {
+    let data = tempfile::tempdir().unwrap();
+    let keys =
+        ["storePathCommitLog", "storePathConsumeQueue", "storePathIndex", "storeCheckpoint", "abortFile"];
+    let place = |key: &str| data.path().join("places").join(key).join(key);
+    let set: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), place(key).display().to_string())).collect();
+    for sent in 1..=2 {
+        let rig = start(Choices { set: set.clone(), ..choices(&data.path().join("data")) }).await;
+        assert_eq!(rig.send("T", 0, "body", "KEYS\u{1}k\u{2}").await.code, response::SUCCESS);
+        for key in keys {
+            assert!(place(key).exists(), "{key}");
+        }
+        for usual in ["commitlog", "consumequeue", "index", "checkpoint", "abort"] {
+            assert!(!data.path().join("data/broker").join(usual).exists(), "{usual}");
+        }
+        let offset = ask(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")]);
+        assert_eq!(
+            rig.ask(offset).await.fields.get("offset"),
+            Some(&*sent.to_string()),
+            "after a start, too"
+        );
+        rig.server.stop().await;
+        assert!(!place("abortFile").exists());
+    }
+}
+
 /// A master that is stopped and started in its running process takes up what waited for that.
 #[tokio::test]
 async fn a_seat_keeps_what_waits() {
