@@ -199,7 +199,11 @@ impl Broker {
             filter_cache: FilterCache::default(),
             producers: Producers::default(),
             hold: Arc::default(),
-            locks: QueueLocks::default(),
+            locks: if store.max_physical_offset().0 > 0 {
+                QueueLocks::of_former_members(clock.now_ms())
+            } else {
+                QueueLocks::default()
+            },
             timers: Arc::new(Timers::load(&keys, &options.config_dir, &store).map_err(|cause| {
                 let path = options.config_dir.join("timercheck");
                 persist::PersistError::Io { action: "read", path, cause }

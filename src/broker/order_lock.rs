@@ -1,7 +1,8 @@
 //! Queue locks of orderly consumers: which client of a group alone may consume a queue.
 //!
 //! A lock lives for a minute from its last renewal and ends with the connection of its owner. Mirrors
-//! `RebalanceLockManager`, with one difference: while a group has members nobody else can take its queues.
+//! `RebalanceLockManager`, with one difference: while a group has members nobody else can take its queues, except in the
+//! minute after a start with data of a former run.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use crate::wire::command::Reply;
 use crate::wire::fastjson;
 use crate::wire::fields::{NoHeader, shorten};
 
+/// Time after a start in which members of before may not have sent their heartbeat yet: 4.x clients do so every 30 s.
+const GATHERING_MS: i64 = 60_000;
 /// Life of a lock after its last renewal (`rocketmq.broker.rebalance.lockMaxLiveTime`).
 const LOCK_LIVE_MS: i64 = 60_000;
 
@@ -22,6 +25,8 @@ const LOCK_LIVE_MS: i64 = 60_000;
 #[derive(Default)]
 pub struct QueueLocks {
     groups: Mutex<HashMap<String, HashMap<MessageQueue, Lock>>>,
+    /// Until when not all members of before the start need be known.
+    gathering_until_ms: i64,
 }
 
 /// One lock.
@@ -34,6 +39,11 @@ pub struct Lock {
 }
 
 impl QueueLocks {
+    /// Makes the locks of a broker that starts now on the data of a former run: clients may come back.
+    pub fn of_former_members(now_ms: i64) -> Self {
+        Self { gathering_until_ms: now_ms + GATHERING_MS, ..Self::default() }
+    }
+
     fn guard(&self) -> MutexGuard<'_, HashMap<String, HashMap<MessageQueue, Lock>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,14 +160,17 @@ pub(super) fn lock_batch_mq(broker: &Arc<Broker>, call: Call<NoHeader>) -> Answe
 
 /// Refuses a client that has no part in the group; the reference lets it block the members for a minute.
 ///
-/// A group without members is that of clients whose heartbeats are still to come, after a start of the broker.
+/// A group without members is that of clients whose heartbeats are still to come, after a start of the broker; a while
+/// after it some members are known, and others renew their locks before their heartbeat comes: refused, a 4.x client would
+/// try again only 20 s later.
 fn may_lock(broker: &Broker, asked: &LockBatchRequestBody) -> Result<(), String> {
     let group = &asked.consumer_group;
     if broker.groups.get(group).is_none() {
         return Err(format!("there is no group {}", shorten(group)));
     }
     let member = broker.consumers.member(group, &asked.client_id).is_some();
-    if !member && broker.consumers.group(group).is_some_and(|online| !online.members.is_empty()) {
+    let gathered = broker.clock.now_ms() >= broker.locks.gathering_until_ms;
+    if !member && gathered && broker.consumers.group(group).is_some_and(|online| !online.members.is_empty()) {
         return Err(format!("{} is no member of group {group}", shorten(&asked.client_id)));
     }
     Ok(())
@@ -277,6 +290,25 @@ mod tests {
         let answer = client.call(request::LOCK_BATCH_MQ, &[], asks_for(client_id, group, queues)).await;
         assert_eq!(answer.code, 0);
         (text(&answer).matches("queueId").count(), answer.remark.unwrap_or_default().to_string())
+    }
+
+    /// After a start on data of a former run a client of before locks its queues although others were faster with their
+    /// heartbeat; a minute later it must have sent one.
+    #[tokio::test]
+    async fn former_members_come_back() {
+        let kit = Kit::start(&[]).await;
+        kit.broker.topics.create_in_send("TBW102", "T", 2).unwrap();
+        kit.put("T", 0, &["m"], "");
+        kit.client().await.join("c1", "g", "T").await;
+        let kit = kit.killed().await;
+        let (mut one, mut two) = (kit.client().await, kit.client().await);
+        one.join("c1", "g", "T").await;
+        assert_eq!(lock(&mut two, "c2", "g", &[("T", 0)]).await, (1, String::new()));
+        kit.clock.travel(std::time::Duration::from_mins(1));
+        assert_eq!(
+            lock(&mut two, "c2", "g", &[("T", 0)]).await,
+            (0, "c2 is no member of group g".to_owned())
+        );
     }
 
     /// Only members lock a group's queues, only queues that exist; the end of a connection hands them over at once.
