@@ -82,14 +82,23 @@ class OrderTest extends ClientTest {
     /** A step is taken only after the one before it; what comes again, comes in order again. */
     private static void assertInOrder(List<String> steps) {
         Map<String, Integer> last = new HashMap<>();
-        Map<String, Integer> furthest = new HashMap<>();
         for (String body : steps) {
             String[] parts = body.split("/");
             int step = Integer.parseInt(parts[1]);
             int before = last.getOrDefault(parts[0], -1);
             assertTrue(step == before + 1 || step <= before, body + " comes after step " + before + " in " + steps);
-            assertTrue(step <= furthest.getOrDefault(parts[0], -1) + 1, body + " comes early in " + steps);
             last.put(parts[0], step);
+        }
+        assertNoneEarly(steps);
+    }
+
+    /** No step is taken for the first time before the one before it was. */
+    private static void assertNoneEarly(List<String> steps) {
+        Map<String, Integer> furthest = new HashMap<>();
+        for (String body : steps) {
+            String[] parts = body.split("/");
+            int step = Integer.parseInt(parts[1]);
+            assertTrue(step <= furthest.getOrDefault(parts[0], -1) + 1, body + " comes early in " + steps);
             furthest.merge(parts[0], step, Math::max);
         }
     }
@@ -254,7 +263,9 @@ class OrderTest extends ClientTest {
         sent.addAll(afterStart(server, producer, topic, 15));
         List<String> steps = taken();
         steps.removeIf("99/0"::equals);
-        assertInOrder(steps);
+        // A client believes for half a minute in the lock that the former server gave it, while another one, heard sooner by
+        // the new server, may have it: what was consumed and not committed then comes again, to either.
+        assertNoneEarly(steps);
     }
 
     private List<String> afterStart(Server server, DefaultMQProducer producer, String topic, int from) throws Exception {
