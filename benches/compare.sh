@@ -293,6 +293,7 @@ setting_of() { # setting_of <load> <server>: the RocketMQ key that its server ne
     sync-master/apache) printf 'brokerRole=SYNC_MASTER\ninSyncReplicas=2' ;; # by default its SYNC_MASTER waits for nobody
     sync-master/rmq) echo brokerRole=SYNC_MASTER ;;
     sync-*/apache | sync-*/rmq) echo flushDiskType=SYNC_FLUSH ;;
+    send-half/rmq) echo transactionTimeOut=7200000 ;; # else it asks producers after 2 s already, Apache after 6 to 36
     esac
 }
 serves() { # serves <server> <load>: the floor stores and holds nothing
