@@ -14,7 +14,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::clock::Clock;
-use crate::config::keys::{self, BrokerKeys, edit_distance};
+use crate::config::keys::{self, BrokerKeys, BrokerRole, edit_distance};
 use crate::faults::Faults;
 use crate::ha::HaOptions;
 use crate::ha::master::Master;
@@ -349,6 +349,11 @@ impl Broker {
             return None;
         }
         Some(self.store.refusal_reason().unwrap_or_else(|| "the store takes no messages now".to_owned()))
+    }
+
+    /// Says whether messages, topics and groups are the master's, copied.
+    pub(crate) fn is_slave(&self) -> bool {
+        self.keys().broker_role == BrokerRole::Slave
     }
 
     /// Returns the configuration in force.

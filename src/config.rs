@@ -2,8 +2,8 @@
 //!
 //! [`Choices`] (what somebody asked for) go in, [`Settings`] or one clear [`SettingsError`] come out. What is
 //! stronger wins: `--set`, then flags and their `RMQ_LITE_…` variables, then `RMQ_LITE_<key>` variables, then the
-//! `-c` file or, for a whole server without one, what administrators changed, then the defaults. Mirrors `BrokerStartup.buildBrokerController` and
-//! `NamesrvStartup.parseCommandlineAndConfigFile`. It reads these files and nothing else, opens no port and
+//! `-c` file or, for a whole server without one, what administrators changed, then the defaults. Mirrors
+//! `BrokerStartup.buildBrokerController` and `NamesrvStartup.parseCommandlineAndConfigFile`. It reads these files and nothing else, opens no port and
 //! makes no directory. The keys themselves live in [`keys`], the text they are written in in [`properties`].
 
 use std::io;

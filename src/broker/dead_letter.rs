@@ -8,7 +8,6 @@ use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{self, TOOLS_CONSUMER_GROUP};
 use super::refusal::topic_not_exist;
-use crate::config::keys::BrokerRole;
 use crate::remoting::Refusal;
 use crate::store::{QueueOffset, ReadLimits};
 use crate::wire::code::response;
@@ -70,7 +69,7 @@ impl Broker {
     /// Sends up to `max` open dead letters of a group again, the oldest of each queue first; nothing when the group has no
     /// dead letters. What was sent is on the disk when this returns, and the mark behind it soon after. Blocks.
     pub(crate) fn resend_dead_letters(&self, group: &str, max: usize) -> Result<Option<Resent>, Refusal> {
-        if self.keys().broker_role == BrokerRole::Slave {
+        if self.is_slave() {
             let remark = "this broker is a slave, and takes no messages; ask its master";
             return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark));
         }
@@ -79,11 +78,7 @@ impl Broker {
         let _alone = self.resending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut resent = Resent { count: 0, open: 0, stopped: None };
         for queue_id in 0..config.read_queue_nums.max(config.write_queue_nums) {
-            let begin = self.store.min_offset_in_queue(&topic, queue_id).0;
-            let end = self.store.max_offset_in_queue(&topic, queue_id).0;
-            let mark =
-                self.offsets.query(TOOLS_CONSUMER_GROUP, &topic, queue_id).map_or(begin, |mark| mark.0);
-            let mark = mark.clamp(begin, end);
+            let (_, mark, end) = self.dead_letter_marks(&topic, queue_id);
             let mut at = mark;
             while at < end && resent.count < max && resent.stopped.is_none() {
                 let before = at;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::topic::{is_slave, refuse_on_slave, validate_topic};
+use super::topic::{refuse_on_slave, validate_topic};
 use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::wire::body::group::{GroupForbidden, SubscriptionGroupConfig, SubscriptionGroupList};
 use crate::wire::code::response;
@@ -96,7 +96,7 @@ pub(super) fn delete_subscription_group(
     broker: &Arc<Broker>,
     call: Call<DeleteSubscriptionGroupRequestHeader>,
 ) -> Outcome {
-    if is_slave(broker) {
+    if broker.is_slave() {
         return Outcome::Now(Ok(Reply::success()));
     }
     let group = &call.header.group_name;

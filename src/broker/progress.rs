@@ -14,7 +14,6 @@ use std::sync::Arc;
 use super::Broker;
 use super::group::saved_as;
 use super::online::VERSION_WITH_RESET;
-use crate::config::keys::BrokerRole;
 use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::store::{Boundary, QueueOffset};
 use crate::wire::body::group::GroupList;
@@ -265,7 +264,7 @@ type Offsets = BTreeMap<MessageQueue, i64>;
 fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<Offsets, Refusal> {
     let (group, topic): (&str, &str) = (&header.group, &header.topic);
     let failed = |remark: String| Refusal::new(response::SYSTEM_ERROR, remark);
-    if broker.keys().broker_role == BrokerRole::Slave {
+    if broker.is_slave() {
         return Err(failed("Can not reset offset in slave broker".to_owned()));
     }
     let config = broker.real_topic(topic).ok_or_else(|| {

@@ -13,7 +13,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::upkeep::blocking;
 use super::{Broker, persist};
-use crate::config::keys::{BrokerKeys, Effect, Origin, nearest};
+use crate::config::keys::{BrokerKeys, Effect, Origin, did_you_mean};
 use crate::config::properties;
 use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::wire::body::data_version::DataVersion;
@@ -84,9 +84,8 @@ pub(super) fn update_broker_config(broker: &Arc<Broker>, call: Call<NoHeader>) -
         let Some(change) = Change::of(&configured.keys, &broker.keys(), &call.body)? else {
             return Ok(Reply::success());
         };
-        let values: Vec<_> = change.names.iter().map(|name| (*name, change.configured.get(name))).collect();
-        let values: Vec<_> =
-            values.iter().map(|(name, value)| (*name, value.as_deref().unwrap_or_default())).collect();
+        let value = |name| (name, change.configured.get(name).unwrap_or_default());
+        let values: Vec<_> = change.names.iter().copied().map(value).collect();
         persist::merge_properties(&broker.config_file, &values, meant).map_err(failed)?;
         tracing::info!(peer = %call.peer.address(), keys = change.names.join(","), "configuration updated");
         let remark = change.remark();
@@ -136,8 +135,7 @@ impl Change {
         };
         for entry in properties.effective() {
             let Some(known) = BrokerKeys::find(&entry.key) else {
-                let near = nearest(&entry.key, BrokerKeys::table().iter().map(|known| known.name));
-                let guess = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                let guess = did_you_mean(&entry.key, BrokerKeys::table().iter().map(|known| known.name));
                 return Err(failed(format!("{} is not a known key{guess}", shorten(&entry.key))));
             };
             let applied = change.configured.set(&entry.key, &entry.value, Origin::Admin).map_err(failed)?;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Broker, name};
-use crate::config::keys::BrokerRole;
 use crate::remoting::{Answer, Call, Outcome, Refusal};
 use crate::store::QueueOffset;
 use crate::wire::body::mapping::TopicConfigAndQueueMapping;
@@ -121,14 +120,9 @@ fn refuse_system_topic(broker: &Broker, topic: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Says whether topics and groups are the master's, copied.
-pub(super) fn is_slave(broker: &Broker) -> bool {
-    broker.keys().broker_role == BrokerRole::Slave
-}
-
 /// Refuses a change that the next copy from the master would undo (`AdminBrokerProcessor.validateSlave`, which 4.x calls).
 pub(super) fn refuse_on_slave(broker: &Broker) -> Result<(), Refusal> {
-    if is_slave(broker) {
+    if broker.is_slave() {
         let remark = "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
         return Err(Refusal::new(response::SYSTEM_ERROR, remark));
     }
@@ -158,7 +152,7 @@ fn settled(broker: &Arc<Broker>) -> Outcome {
 /// leaves it to its master: administration tools ask all brokers of a cluster, and stop at the first refusal.
 pub(super) fn delete_topic_in_broker(broker: &Arc<Broker>, call: Call<DeleteTopicRequestHeader>) -> Outcome {
     let topic: &str = &call.header.topic;
-    if is_slave(broker) {
+    if broker.is_slave() {
         return Outcome::Now(Ok(Reply::success()));
     }
     match delete(broker, topic) {

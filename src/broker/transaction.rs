@@ -17,7 +17,6 @@ use tokio::sync::Notify;
 use super::Broker;
 use super::inner::InnerMessage;
 use super::name::{GROUP_BYTES_MAX, TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
-use crate::config::keys::BrokerRole;
 use crate::remoting::{Answer, Call, Outcome, Peer, Refusal};
 use crate::store::{PhysicalOffset, Receipt};
 use crate::wire::code::response;
@@ -228,7 +227,7 @@ pub(super) fn put_half(
 /// END_TRANSACTION (37): the producer's decision. "Not known yet" is never answered, as on the reference.
 pub(super) fn end_transaction(broker: &Arc<Broker>, call: Call<EndTransactionRequestHeader>) -> Outcome {
     let header = &call.header;
-    if broker.keys().broker_role == BrokerRole::Slave {
+    if broker.is_slave() {
         let remark = "a slave cannot end a transaction";
         return Outcome::Now(Err(Refusal::new(response::SLAVE_NOT_AVAILABLE, remark)));
     }

@@ -213,6 +213,11 @@ struct Beside {
     origins: BTreeMap<&'static str, Origin>,
 }
 
+/// Returns what stands behind the remark on an unknown key: the name that was probably meant, if one is near enough.
+pub(crate) fn did_you_mean(key: &str, names: impl Iterator<Item = &'static str>) -> String {
+    nearest(key, names).map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+}
+
 /// Returns the known name that `key` was probably meant to be, when one is near enough to be named.
 pub(crate) fn nearest(key: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let wanted = key.to_ascii_lowercase();

@@ -113,7 +113,7 @@ where
 /// these values in force, in the text's own encoding.
 pub fn merge(
     text: &[u8],
-    changes: &[(&str, &str)],
+    changes: &[(&str, impl AsRef<str>)],
     meant: impl for<'a> Fn(&'a str) -> &'a str,
 ) -> Result<Vec<u8>, MalformedEscape> {
     let start = if text.starts_with(UTF8_BYTE_ORDER_MARK) { UTF8_BYTE_ORDER_MARK.len() } else { 0 };
@@ -123,9 +123,9 @@ pub fn merge(
         entries.push((unescape(split(&logical).0, line)?, place));
     }
     let (mut replaced, mut added) = (Vec::new(), String::new());
-    for &(key, value) in changes {
-        let entry = write([(key, value)]);
-        match entries.iter().rfind(|(written, _)| meant(written) == key) {
+    for (key, value) in changes {
+        let entry = write([(*key, value.as_ref())]);
+        match entries.iter().rfind(|(written, _)| meant(written) == *key) {
             Some((_, place)) => replaced.push((place.clone(), entry)),
             None => added.push_str(&entry),
         }

@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use crate::config::keys::{BrokerKeys, Effect, NamesrvKeys, Origin, nearest};
+use crate::config::keys::{BrokerKeys, Effect, NamesrvKeys, Origin, did_you_mean};
 use crate::config::properties;
 use crate::remoting::{Answer, Call, Refusal};
 use crate::store::persist;
@@ -33,9 +33,8 @@ pub(super) fn update_namesrv_config(namesrv: &Arc<NameServer>, call: Call<NoHead
     let Some(change) = Change::of(&namesrv.keys.load(), &call.body, namesrv.neighbour.is_some())? else {
         return Ok(Reply::success());
     };
-    let values: Vec<_> = change.names.iter().map(|name| (*name, change.keys.get(name))).collect();
-    let values: Vec<_> =
-        values.iter().map(|(name, value)| (*name, value.as_deref().unwrap_or_default())).collect();
+    let value = |name| (name, change.keys.get(name).unwrap_or_default());
+    let values: Vec<_> = change.names.iter().copied().map(value).collect();
     // Other spellings there are none of.
     persist::merge_properties(Path::new(&change.keys.config_store_path), &values, |written| written)
         .map_err(refused)?;
@@ -70,8 +69,7 @@ impl Change {
         let mut change = Self { keys: keys.clone(), names: Vec::new(), notes: Vec::new() };
         for entry in properties.effective() {
             let Some(known) = NamesrvKeys::find(&entry.key) else {
-                let near = nearest(&entry.key, NamesrvKeys::table().iter().map(|known| known.name));
-                let guess = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                let guess = did_you_mean(&entry.key, NamesrvKeys::table().iter().map(|known| known.name));
                 return Err(refused(format!("{} is not a known key{guess}", shorten(&entry.key))));
             };
             let applied = change.keys.set(&entry.key, &entry.value, Origin::Admin).map_err(refused)?;

@@ -4,8 +4,8 @@
 //! one vectored write for all their answers; a reply's body that is a slice of a mapped file goes out without
 //! being copied. A connection may begin with a load balancer's header ([`super::forwarded`]) and may speak TLS
 //! ([`super::tls`]). Once a few MiB of answers wait for a peer nothing more of it is served and no request
-//! of ours is added, so what a peer that does not read can pile up is bounded. A connection that rests holds no buffers. Mirrors the pipeline that
-//! `NettyRemotingServer` builds per channel.
+//! of ours is added, so what a peer that does not read can pile up is bounded. A connection that rests holds no
+//! buffers. Mirrors the pipeline that `NettyRemotingServer` builds per channel.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

@@ -313,8 +313,8 @@ impl MessageStore {
         let end = self.log.written();
         if self.flushed.get() < end {
             match self.flush_commit_log(0) {
-                Ok(flushed) if flushed => self.threads.wake_flush(),
-                Ok(_) => {}
+                Ok(true) => self.threads.wake_flush(),
+                Ok(false) => {}
                 Err(error) => tracing::error!(%error, "flush failed"),
             }
         }

@@ -92,7 +92,7 @@ pub fn save_text(path: &Path, text: &str) -> Result<(), PersistError> {
 /// file stays as `.bak`. Returns once it is on the disk. [`properties::merge`] says what `changes` and `meant` are.
 pub fn merge_properties(
     path: &Path,
-    changes: &[(&str, &str)],
+    changes: &[(&str, impl AsRef<str>)],
     meant: impl for<'a> Fn(&'a str) -> &'a str,
 ) -> Result<(), PersistError> {
     // The broker and the NameServer of one process may share a file.

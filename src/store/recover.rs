@@ -14,8 +14,8 @@
 //!    looks like, and get it again by dispatch. So it is done after a flush that failed, too, because the system may take
 //!    for written what is not; there the log is also written over itself.
 //!
-//! Messages of topics that were deleted are passed over (see `deleted`). Each way ends at the first record that is not whole. What stands behind it is cleared, so that no stale record can
-//! follow a new one. After a kill or a cut the keeper thread flushes the whole volume before it vouches for anything
+//! Messages of topics that were deleted are passed over (see `deleted`). Each way ends at the first record that is not
+//! whole. What stands behind it is cleared, so that no stale record can follow a new one. After a kill or a cut the keeper thread flushes the whole volume before it vouches for anything
 //! again: what the former process left in memory, and what recovery changed, is not known to wait for the disk.
 
 use std::collections::BTreeSet;
@@ -142,7 +142,7 @@ pub(crate) fn open(
     }
     let appender = cut(&files, appenders, walked.end, look.may_be_torn)?;
     deleted.log_ends_at(&*disk, walked.end)?;
-    let dispatched = reached.clamp(from, walked.end.max(from));
+    let dispatched = reached.clamp(from, walked.end);
     let log = CommitLog::new(files, appender, walked.end, walked.timestamp);
     if is_unflushed(&options.abort_file) {
         tracing::warn!(from, to = walked.end, "a flush failed; the log is written again");

@@ -9,7 +9,6 @@ use std::collections::{HashMap, HashSet};
 use super::super::Broker;
 use super::super::name::{SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 use super::{GROUP, HalfTable, QUEUE_ID, Stored};
-use crate::config::keys::BrokerRole;
 use crate::store::{GetMessageStatus, QueueOffset, ReadLimits};
 use crate::wire::message::property_name::{REAL_TOPIC, UNIQ_KEY};
 use crate::wire::message::{MessageRecord, sys_flag};
@@ -25,7 +24,7 @@ impl Broker {
         let mut state = self.transactions.lock();
         state.started_ms = self.clock.now_ms();
         state.asleep_until_ms = i64::MAX;
-        if self.keys().broker_role == BrokerRole::Slave {
+        if self.is_slave() {
             return;
         }
         let (half_from, op_from) =

@@ -108,8 +108,8 @@ macro_rules! key_table {
             ) -> Result<$crate::config::keys::Applied, $crate::config::keys::KeyError> {
                 let Some(known) = Self::find(key) else {
                     let former = self.beside.unknown.insert(key.to_owned(), value.to_owned());
-                    let near = $crate::config::keys::nearest(key, Self::table().iter().map(|known| known.name));
-                    let guess = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    let names = Self::table().iter().map(|known| known.name);
+                    let guess = $crate::config::keys::did_you_mean(key, names);
                     return Ok($crate::config::keys::Applied {
                         key: None,
                         changed: former.as_deref() != Some(value),

@@ -162,7 +162,7 @@ proptest! {
     fn merging_any_bytes(bytes in proptest::collection::vec(
         proptest::sample::select(&b"ab=: \t\\\r\n#!\xFF"[..]), 0..60), value in "[ -~]{0,6}") {
         if let Ok(before) = parse(&bytes) {
-            let merged = merge(&bytes, &[("a", &value), ("new", "n")], |written| written).unwrap();
+            let merged = merge(&bytes, &[("a", value.as_str()), ("new", "n")], |written| written).unwrap();
             let after = parse(&merged).unwrap();
             prop_assert_eq!((after.get("a"), after.get("new")), (Some(&*value), Some("n")));
             for entry in before.effective().filter(|entry| entry.key != "a") {
